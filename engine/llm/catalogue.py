@@ -1,0 +1,139 @@
+"""Providers and models: rows of data that YAML files fill. No row is special in code.
+
+A provider is where to send a request, in which protocols, with which key. A model is what it can do. A quirk is a named
+field here, read by the protocol encoder or the dispatcher; none of them is a vendor's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Safe = Literal["yes", "no", "experimental"]
+"""May this client's agent loop depend on the model? `experimental` needs `settings.experimental: true`."""
+
+
+@dataclass(slots=True, frozen=True)
+class Quirks:
+    """Where a provider or model departs from its protocol. A model's row overrides its provider's, field by field."""
+
+    max_tokens_field: str = ""
+    """Chat: `max_tokens` or `max_completion_tokens`; empty means `max_tokens`."""
+    drop: tuple[str, ...] = ()
+    """Top-level request fields the provider refuses; left out, declared as losses where they meant something."""
+    strict: bool = False
+    """Unknown request fields are refused (400): send nothing that the vendor does not document."""
+    system_role: str = "system"
+    """Chat and Responses: role for system text, `system` or `developer`."""
+    mid_system: bool = True
+    """May a system message stand in mid-conversation? If not it becomes a user message."""
+    tool_choice_any: str = "required"
+    """Chat: the word for "must call some tool" (`any` on Mistral)."""
+    tool_id: Literal["any", "word", "alnum9"] = "any"
+    """Which tool call ids it accepts: any string, `[A-Za-z0-9_-]{1,64}`, or exactly nine letters and digits."""
+    reasoning_field: str = "reasoning_content"
+    """Chat: the assistant field that carries reasoning in answers and, if echoed, in history."""
+    echo_reasoning: bool = False
+    """Reasoning of earlier turns must be sent back (DeepSeek: 400 without it)."""
+    reasoning_param: Literal["reasoning_effort", "reasoning", "thinking", "none"] = "reasoning_effort"
+    """Chat: how an effort is asked for."""
+    efforts: tuple[str, ...] = ()
+    """Effort words it accepts, weakest first; empty: pass as asked."""
+    thinking: Literal["", "adaptive", "budget", "none"] = ""
+    """Anthropic: which thinking form the model takes; empty: pass as asked."""
+    sampling: bool = True
+    """Accepts temperature, top_p, top_k."""
+    prefill: bool = True
+    """Accepts a last message of the assistant to continue."""
+    forced_tools: bool = True
+    """Accepts being forced to call a tool."""
+    stream_usage: bool = True
+    """Chat: accepts `stream_options: {include_usage: true}`."""
+    parallel_tools: bool = True
+    """Accepts the parallel tool calls switch."""
+    json_schema: bool = True
+    """Structured output by schema; if not, plain JSON mode."""
+    seed_field: str = "seed"
+    default_max_tokens: int = 0
+    """Sent when the client set no limit and the protocol or the vendor's tiny default needs one."""
+    tools_with_reasoning: bool = True
+    """Chat: function tools together with an effort are accepted; if not, use another protocol of the provider."""
+    reasoning_outside_output: bool = False
+    """Usage: completion tokens leave reasoning tokens out (xAI)."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Fixed request headers the vendor wants."""
+
+
+@dataclass(slots=True, frozen=True)
+class Timeouts:
+    """Seconds. `first_event`: until the answer's first content; `idle`: between two reads; `total`: the whole attempt."""
+
+    connect: float = 5.0
+    first_event: float = 240.0
+    idle: float = 120.0
+    total: float = 900.0
+
+
+@dataclass(slots=True, frozen=True)
+class Provider:
+    name: str
+    endpoints: Mapping[str, str]
+    """protocol → base URL, in order of preference for translation; the protocol's path is appended to it."""
+    auth: Literal["bearer", "x-api-key", "none", "client"] = "bearer"
+    """How our key is sent; `client` passes the caller's own credential on to this vendor and to nobody else."""
+    api_key_env: tuple[str, ...] = ()
+    """Environment variables that may hold the key; the first one set is used. Empty: none is needed."""
+    url_env: Mapping[str, str] = field(default_factory=dict)
+    """Placeholders in a base URL → environment variable (Cloudflare's account id)."""
+    local: bool = False
+    """Runs on this machine or network: prompts do not leave the house, prices are unknown."""
+    models_path: str = "/models"
+    quirks: Quirks = field(default_factory=Quirks)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    price_id: str = ""
+    """The provider's id in the price table; empty: prices unknown."""
+    wildcard: bool = False
+    """Model names without a row may be sent to it, with conservative capabilities."""
+    match: tuple[str, ...] = ()
+    """Name prefixes of models that this provider serves under their own name (`claude-`, `gpt-`)."""
+    enabled: bool = True
+    simulated: bool = False
+    """Answered in process by the simulated provider; nothing is sent."""
+
+
+@dataclass(slots=True, frozen=True)
+class Model:
+    provider: str
+    name: str
+    """The id on the provider's wire; with the provider it is the row's key `provider/name`."""
+    tools: bool = False
+    streaming: bool = True
+    vision: bool = False
+    documents: bool = False
+    reasoning: bool = False
+    structured: bool = False
+    context: int = 8192
+    """Tokens the model can hold, input and output together."""
+    max_output: int = 4096
+    claude_code_safe: Safe = "no"
+    codex_safe: Safe = "no"
+    classes: tuple[str, ...] = ()
+    """Route classes for which this is its provider's model when a route names the provider alone."""
+    protocols: tuple[str, ...] = ()
+    """Protocols it is served on, a subset of its provider's; empty: all of them."""
+    local: bool = False
+    quirks: Quirks = field(default_factory=Quirks)
+    price: Mapping[str, float] = field(default_factory=dict)
+    """USD per million tokens (`input output cached_input cache_write`), overriding the price table."""
+    ends: str = ""
+    """Date on which the vendor retires it, ISO 8601; empty: none announced."""
+    source: str = ""
+    as_of: str = ""
+    known: bool = True
+    """False for a row made up on the fly from a provider's wildcard."""
+
+    @property
+    def ref(self) -> str:
+        """`provider/name`, its key everywhere."""
+        return f"{self.provider}/{self.name}"

@@ -1,0 +1,129 @@
+"""What a translation can lose: the closed list of codes, how bad each is, and which protocol carries what.
+
+A request's `requires` (from its survey) names the codes of everything in it that some protocol cannot carry. The losses of a
+candidate are then plain set arithmetic, so a policy can read them before anything is sent:
+
+    losses = requires − CARRIES[candidate's protocol] − what the model's row `supports`, plus what the row lacks
+
+Severity: `none` (the meaning is unchanged), `soft` (quality, cost or convenience suffers), `hard` (the agent would break, so
+the candidate drops out unless the policy allows the code). An encoder reports the codes it really dropped; a test keeps that
+within what was declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+Severity = Literal["none", "soft", "hard"]
+
+LOSSES: Mapping[str, tuple[Severity, str]] = {
+    "cache_control": ("soft", "prompt-cache breakpoints; the prompt may be billed in full"),
+    "thinking.signature": ("soft", "sealed reasoning of an earlier turn; the model does not see its own thoughts"),
+    "thinking.budget": ("none", "a thinking budget in tokens, given as an effort level instead"),
+    "effort": ("soft", "the asked effort level"),
+    "server_tool": ("hard", "a tool that the provider itself runs (web search, code execution)"),
+    "server_tool.result": ("hard", "results of a provider-run tool in the history"),
+    "web_search": ("soft", "the offered web search tool; the model can't search"),
+    "custom_tool": ("hard", "a tool with free text input under a grammar"),
+    "tool_search": ("soft", "deferred tools and tool references; all tools are shown, or only those already loaded"),
+    "namespace": ("none", "tool namespaces, flattened into prefixed function names"),
+    "document": ("hard", "a PDF or other document"),
+    "image": ("hard", "an image"),
+    "image.tool_result": ("soft", "an image in a tool result, sent in a user message after it"),
+    "tool_result.error": ("none", "a tool result's error flag, said in its text instead"),
+    "system.mid": ("none", "a system message in mid-conversation, sent as a developer or user message"),
+    "output_format": ("soft", "structured output by JSON Schema, asked for in words or as plain JSON mode"),
+    "top_k": ("soft", "top_k"),
+    "seed": ("soft", "the seed"),
+    "stop": ("soft", "stop sequences"),
+    "sampling": ("soft", "temperature or top_p"),
+    "logprobs": ("hard", "token log probabilities"),
+    "choices": ("hard", "more than one answer (n > 1)"),
+    "audio": ("hard", "audio in or out"),
+    "service_tier": ("none", "the asked service tier"),
+    "context_management": ("none", "server-side context editing"),
+    "compaction": ("hard", "server-side compaction or its result"),
+    "previous_response": ("hard", "a conversation kept by the provider (previous_response_id, conversation)"),
+    "prefill": ("soft", "an answer begun by the client for the model to continue"),
+    "citations": ("soft", "citations"),
+    "container": ("hard", "a provider-side container, file or MCP server"),
+    "forced_tool": ("soft", "being forced to call a tool"),
+    "parallel_tools": ("none", "the wish for or against parallel tool calls"),
+    "max_output_tokens": ("none", "the output limit, lowered to the model's own"),
+    "user": ("none", "the end user's id, shortened or left out"),
+    "unknown_field": ("none", "a field that the gateway does not know"),
+    "unknown_block": ("hard", "a content block or item that the gateway does not know"),
+    "background": ("hard", "an answer made in the background and fetched later"),
+}
+"""code → (severity, what is lost, in words). Codes are stable: they stand in policies and in recorded events."""
+
+CARRIES: Mapping[str, frozenset[str]] = {
+    "anthropic-messages": frozenset(
+        {
+            "cache_control",
+            "thinking.budget",
+            "effort",
+            "document",
+            "image",
+            "image.tool_result",
+            "tool_result.error",
+            "system.mid",
+            "output_format",
+            "top_k",
+            "stop",
+            "sampling",
+            "prefill",
+            "citations",
+            "forced_tool",
+            "parallel_tools",
+            "max_output_tokens",
+            "user",
+            "service_tier",
+        }
+    ),
+    "openai-chat": frozenset(
+        {
+            "image",
+            "output_format",
+            "seed",
+            "stop",
+            "sampling",
+            "effort",
+            "forced_tool",
+            "parallel_tools",
+            "max_output_tokens",
+            "user",
+            "service_tier",
+            "system.mid",
+        }
+    ),
+    "openai-responses": frozenset(
+        {
+            "image",
+            "document",
+            "image.tool_result",
+            "output_format",
+            "sampling",
+            "effort",
+            "forced_tool",
+            "parallel_tools",
+            "max_output_tokens",
+            "user",
+            "service_tier",
+            "system.mid",
+        }
+    ),
+}
+"""protocol → codes that survive a translation into it. On the same protocol (preserve) everything survives."""
+
+
+def severity(code: str) -> Severity:
+    """How bad losing `code` is; an unlisted code is `hard`."""
+    entry = LOSSES.get(code)
+    return entry[0] if entry else "hard"
+
+
+def lost(requires: Iterable[str], protocol: str) -> frozenset[str]:
+    """Codes of `requires` that a translation into `protocol` cannot carry."""
+    return frozenset(requires) - CARRIES[protocol]

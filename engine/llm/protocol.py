@@ -1,0 +1,193 @@
+"""What a protocol module promises: one object that serves clients and speaks to providers, pure, without I/O.
+
+A protocol takes parsed JSON and gives parsed JSON or bytes; it never touches a socket, a clock, a file or asyncio. That is
+what lets the same code be fuzzed, replayed and tested by transcripts. Three outcomes only: a value, "need more" (an empty
+list), or an error of the tree in `engine.llm.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from engine.llm.catalogue import Model, Provider, Quirks
+from engine.llm.errors import GatewayError, ProviderError
+from engine.llm.messages import JsonObject, LLMRequest, LLMResponse, StopReason, Usage
+from engine.llm.stream import StreamEvent
+
+
+@dataclass(slots=True, frozen=True)
+class SSEEvent:
+    """One server-sent event: its `event:` name (empty if none) and its `data:` lines joined by newlines."""
+
+    name: str
+    data: str
+
+
+@dataclass(slots=True)
+class Survey:
+    """What one cheap pass over a request's JSON tells, without decoding it: the raw material of the facts.
+
+    `requires` holds loss codes (`engine.llm.losses`) of everything in the request that another protocol may not carry.
+    `newest_user_text` is read by signals and then dropped; it is never recorded.
+    """
+
+    model: str = ""
+    stream: bool = False
+    messages: int = 0
+    turns: int = 0
+    """Assistant messages in the history."""
+    tools: int = 0
+    """Tools offered that the client runs."""
+    server_tools: int = 0
+    tool_names: tuple[str, ...] = ()
+    """Names of the offered tools, at most 64."""
+    tool_choice: str = "auto"
+    """`auto none required tool`."""
+    tool_calls: int = 0
+    """Tool calls in the whole history."""
+    tool_results: int = 0
+    """Tool results that came with the newest turn (after the last assistant message)."""
+    tool_errors: int = 0
+    """How many of the newest turn's tool results are errors."""
+    images: int = 0
+    documents: int = 0
+    media_bytes: int = 0
+    """Base64 characters of images and documents: they cost tokens by the piece, not by the byte."""
+    system_bytes: int = 0
+    max_output_tokens: int = 0
+    """0 when the client set none."""
+    temperature: float = -1.0
+    """-1 when the client set none."""
+    thinking: bool = False
+    thinking_budget: int = 0
+    effort: str = ""
+    output_format: str = "text"
+    """`text json_object json_schema`."""
+    cache_marks: int = 0
+    last_role: str = ""
+    """Role of the last message: `user assistant system tool`; `tool` when the newest turn holds tool results."""
+    requires: set[str] = field(default_factory=set)
+    newest_user_text: str = ""
+    session: str = ""
+    """A session id found in the body (Claude Code's metadata, Codex's prompt_cache_key), empty if none."""
+    user: str = ""
+    previous_response: bool = False
+    compaction: bool = False
+    """The request asks for a summary of the conversation to go on with (a compaction call)."""
+
+
+@dataclass(slots=True, frozen=True)
+class Target:
+    """Where an encoded request will go: the chosen model, its provider, the protocol, and the quirks that hold there."""
+
+    provider: Provider
+    model: Model
+    protocol: str
+    quirks: Quirks
+    session: str = ""
+    """The session the request belongs to; sealed reasoning is bound to it."""
+
+
+@dataclass(slots=True, frozen=True)
+class Tapped:
+    """What listening to a preserved answer told."""
+
+    started: bool = False
+    """The first real content has been seen (the commit point)."""
+    finished: bool = False
+    """The protocol's terminal event has been seen."""
+    stop: StopReason | None = None
+    usage: Usage | None = None
+    model: str = ""
+    id: str = ""
+    error: ProviderError | None = None
+
+
+class StreamDecoder(Protocol):
+    """Provider's SSE events in, `StreamEvent`s out, in the order that `engine.llm.stream` states."""
+
+    def feed(self, event: SSEEvent) -> list[StreamEvent]:
+        """Events that `event` completes; never raises for what a provider sends: a bad frame gives a `Failure`."""
+
+    def close(self) -> list[StreamEvent]:
+        """The connection ended: what is still held back, then `Finish` if the answer was whole, else `Failure`."""
+
+
+class StreamEncoder(Protocol):
+    """`StreamEvent`s in, the client protocol's SSE bytes out."""
+
+    def feed(self, event: StreamEvent) -> bytes:
+        """The bytes that say `event`; empty when it says nothing yet."""
+
+
+class StreamTap(Protocol):
+    """Listens to a preserved stream without changing it."""
+
+    def feed(self, event: SSEEvent) -> Tapped:
+        """What is known after `event`."""
+
+    def close(self) -> Tapped:
+        """What is known at the end; `error` is set when the stream lacks its terminal event."""
+
+
+@runtime_checkable
+class WireProtocol(Protocol):
+    """A protocol, as client adapter and as provider wire."""
+
+    name: str
+    """`anthropic-messages`, `openai-responses` or `openai-chat`."""
+    path: str
+    """Appended to a provider's base URL (`/v1/messages`, `/responses`, `/chat/completions`)."""
+
+    # ── as client adapter ──
+    def survey(self, body: JsonObject) -> Survey:
+        """One pass over a client's request. Raises ClientError, with the field's path, for a request that can't be one."""
+
+    def decode_request(self, body: JsonObject) -> LLMRequest:
+        """The request in neutral words. Raises ClientError. `body` is not changed."""
+
+    def encode_response(self, response: LLMResponse, *, model: str) -> JsonObject:
+        """The answer as this protocol's JSON; `model` is the name the client shall read."""
+
+    def stream_encoder(self, *, model: str, answer_id: str, request: LLMRequest | None = None) -> StreamEncoder:
+        """An encoder for one streamed answer. `request` is echoed where the protocol does so (Responses)."""
+
+    def encode_error(self, error: GatewayError, *, event_id: str = "") -> tuple[int, JsonObject, dict[str, str]]:
+        """(HTTP status, body, headers) that this protocol's clients read best (`notes/clients.md` §1.6, §2.7)."""
+
+    def encode_stream_error(self, error: GatewayError) -> bytes:
+        """The terminal error event for a stream that has begun (after a preserved part too)."""
+
+    def keepalive(self) -> bytes:
+        """Bytes that keep a started stream alive without meaning anything."""
+
+    # ── as provider wire ──
+    def encode_request(self, request: LLMRequest, target: Target) -> tuple[JsonObject, list[str]]:
+        """(JSON for the provider, loss codes of what it could not say). Never says what the target's quirks refuse."""
+
+    def rewrite(self, body: JsonObject, target: Target) -> JsonObject:
+        """The preserve path: `body` with `model` (and what a quirk names) changed, all else as it was, in the same order."""
+
+    def auth_headers(self, provider: Provider, key: str) -> dict[str, str]:
+        """Headers that authenticate and version a request (`x-api-key`, `anthropic-version`, `Authorization`)."""
+
+    def decode_response(self, body: JsonObject, *, quirks: Quirks) -> LLMResponse:
+        """A whole answer. Raises ProviderError(broken) for JSON that is no answer, or what an error body inside a 200 means."""
+
+    def stream_decoder(self, *, quirks: Quirks) -> StreamDecoder:
+        """A decoder for one streamed answer."""
+
+    def stream_tap(self, *, quirks: Quirks) -> StreamTap:
+        """A listener for one preserved stream."""
+
+    def tap_response(self, body: JsonObject, *, quirks: Quirks) -> Tapped:
+        """What a preserved whole answer tells."""
+
+    def decode_error(self, status: int, body: bytes, headers: Mapping[str, str]) -> ProviderError:
+        """A provider's error answer, its meaning found from status, code, type and wording; any bytes are accepted."""
+
+    # ── lists ──
+    def encode_models(self, models: list[Mapping[str, Any]]) -> JsonObject:
+        """`GET /v1/models` in this protocol's shape. Each mapping: id, created (epoch s), display_name, owned_by, context, max_output."""
