@@ -1,0 +1,99 @@
+"""Tool call ids: what a provider accepts, and how an id survives the trip through a wire that accepts less.
+
+Ids are any text in the wild (`functions.weather:0`, 32 hex digits, nothing at all), while one wire takes `[A-Za-z0-9_-]{1,64}`
+and another exactly nine letters and digits. A changed id is a pure function of the old one, so the same conversation always
+gives the same bytes (provider prompt caches depend on it) and a call and its result never part. Where the shorter form has
+room the change can be undone without any memory of ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32hexencode, urlsafe_b64decode, urlsafe_b64encode
+from typing import Literal
+
+import re2
+
+Rule = Literal["any", "word", "alnum9"]
+"""`any`: every text; `word`: `[A-Za-z0-9_-]{1,64}`; `alnum9`: nine letters and digits."""
+
+_WORD = re2.compile(r"[A-Za-z0-9_-]{1,64}")
+_ALNUM9 = re2.compile(r"[A-Za-z0-9]{9}")
+_MARK = "call_b64_"
+"""Prefix of a word that holds another id in base64url."""
+_WORD_LENGTH = 64
+
+
+def fit(call_id: str, rule: Rule) -> str:
+    """`call_id` if it keeps `rule`, else an id that does. Equal ids give equal ids; different ones stay different.
+
+    `word` is undone by `original` unless the id is longer than 40 bytes; hashes collide with a chance below 2⁻⁴⁰ a pair.
+    """
+    match rule:
+        case "any":
+            return call_id or synthetic("")
+        case "word":
+            return call_id if _WORD.fullmatch(call_id) else _as_word(call_id)
+        case "alnum9":
+            return call_id if _ALNUM9.fullmatch(call_id) else _digest(call_id)[:9]
+
+
+def original(call_id: str) -> str:
+    """The id that `fit(…, "word")` wrapped up; any other id unchanged."""
+    if not call_id.startswith(_MARK):
+        return call_id
+    packed = call_id[len(_MARK) :]
+    try:
+        text = urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode()
+    except ValueError:
+        return call_id
+    return text if fit(text, "word") == call_id else call_id
+
+
+def synthetic(answer_id: str, index: int = 0) -> str:
+    """An id for the call that came without one: `call_` and 24 letters and digits, bound to its answer and place there."""
+    return "call_" + _digest(f"{answer_id}\0{index}")
+
+
+class IdMap:
+    """The ids of one request on their way to a wire: unique for calls, and each result finds its call.
+
+    Feed it in the order of the conversation. A repeated call id (some models count from zero in every turn) gets a new one;
+    a result belongs to the oldest call of its id that has none yet.
+    """
+
+    __slots__ = ("_open", "_rule", "_used")
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._used: set[str] = set()
+        self._open: dict[str, list[str]] = {}
+
+    def call(self, call_id: str) -> str:
+        """The wire's id for a call."""
+        wire = fit(call_id, self._rule)
+        again = 1
+        while wire in self._used:
+            wire = fit(synthetic(call_id, again), self._rule)
+            again += 1
+        self._used.add(wire)
+        self._open.setdefault(call_id, []).append(wire)
+        return wire
+
+    def result(self, call_id: str) -> str:
+        """The wire's id of the call that this result answers; a result without a call keeps its own id, fitted."""
+        waiting = self._open.get(call_id)
+        if not waiting:
+            return fit(call_id, self._rule)
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+
+def _as_word(call_id: str) -> str:
+    packed = _MARK + urlsafe_b64encode(call_id.encode("utf-8", "replace")).decode().rstrip("=")
+    if call_id and len(packed) <= _WORD_LENGTH:
+        return packed
+    return synthetic(call_id)
+
+
+def _digest(text: str) -> str:
+    return b32hexencode(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=15).digest()).decode().lower()
