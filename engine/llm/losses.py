@@ -84,6 +84,7 @@ CARRIES: Mapping[str, frozenset[str]] = {
     ),
     "openai-chat": frozenset(
         {
+            "custom_tool",
             "image",
             "output_format",
             "seed",

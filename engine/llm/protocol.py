@@ -173,11 +173,15 @@ class WireProtocol(Protocol):
     def auth_headers(self, provider: Provider, key: str) -> dict[str, str]:
         """Headers that authenticate and version a request (`x-api-key`, `anthropic-version`, `Authorization`)."""
 
-    def decode_response(self, body: JsonObject, *, quirks: Quirks) -> LLMResponse:
-        """A whole answer. Raises ProviderError(broken) for JSON that is no answer, or what an error body inside a 200 means."""
+    def decode_response(self, body: JsonObject, *, quirks: Quirks, request: LLMRequest | None = None) -> LLMResponse:
+        """A whole answer. Raises ProviderError(broken) for JSON that is no answer, or what an error body inside a 200 means.
 
-    def stream_decoder(self, *, quirks: Quirks) -> StreamDecoder:
-        """A decoder for one streamed answer."""
+        `request` is what was encoded for this provider: tool names and kinds that its encoding had to change (namespaces,
+        custom tools) come back as the client gave them.
+        """
+
+    def stream_decoder(self, *, quirks: Quirks, request: LLMRequest | None = None) -> StreamDecoder:
+        """A decoder for one streamed answer; `request` as in `decode_response`."""
 
     def stream_tap(self, *, quirks: Quirks) -> StreamTap:
         """A listener for one preserved stream."""

@@ -1,0 +1,124 @@
+"""Tool names for wires that know only flat functions with JSON arguments, and the way back.
+
+A namespace's function becomes `namespace__function`, a name with other characters or over 64 of them is shortened with a
+digest, and a custom tool (free text in) becomes a function with one string `input`. Everything is a pure function of the
+request's tools, so the same conversation gives the same bytes, and the decoder of the answer, given the request, restores
+the client's own names and kinds without any memory of ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+import re2
+
+from engine.llm.messages import JsonObject, Tool, ToolCall
+
+INPUT = "input"
+"""The one argument of a function that stands for a custom tool."""
+
+_NAME = re2.compile(r"[A-Za-z0-9_-]{1,64}")
+_OTHER = re2.compile(r"[^A-Za-z0-9_-]")
+_LONGEST = 64
+
+
+@dataclass(slots=True, frozen=True)
+class Origin:
+    """What a name on the wire stands for in the client's request."""
+
+    name: str
+    namespace: str = ""
+    kind: Literal["function", "custom"] = "function"
+
+
+class ToolNames:
+    """The names of one request's tools. Made from the same tools it is always the same."""
+
+    __slots__ = ("_origins", "_wires", "plain")
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self._wires: dict[tuple[str, str], str] = {}
+        self._origins: dict[str, Origin] = {}
+        self.plain = True
+        """True when every name stands for itself and every tool is a function: nothing needs restoring."""
+        members: list[Origin] = []
+        for tool in tools:
+            if tool.kind == "namespace":
+                members += [Origin(m.name, tool.name, _kind(m)) for m in tool.members if m.kind != "server"]
+            elif tool.kind != "server":
+                self._add(Origin(tool.name, "", _kind(tool)))
+        for origin in members:
+            self._add(origin)
+        for origin in members:
+            # Models sometimes answer with the function's bare name; where only one tool bears it, that one is meant.
+            self._origins.setdefault(origin.name, origin)
+
+    def wire(self, name: str, namespace: str = "") -> str:
+        """The name on the wire; for a tool that is no longer offered, what it would have been."""
+        return self._wires.get((namespace, name)) or flat(name, namespace)
+
+    def origin(self, wire: str) -> Origin:
+        """What a name in the answer stands for; a name nobody offered stands for itself."""
+        return self._origins.get(wire) or Origin(wire)
+
+    def restore(self, call: ToolCall) -> ToolCall:
+        """`call` with the client's name, namespace and kind, the text of a custom tool unpacked from its argument."""
+        if self.plain:
+            return call
+        origin = self._origins.get(call.name)
+        if origin is None:
+            return call
+        text = custom_text(call.arguments) if origin.kind == "custom" else call.arguments
+        return dataclasses.replace(call, name=origin.name, namespace=origin.namespace, kind=origin.kind, arguments=text)
+
+    def _add(self, origin: Origin) -> None:
+        wire = flat(origin.name, origin.namespace)
+        if wire in self._origins:
+            wire = _shortened(wire, f"{origin.namespace}\0{origin.name}")
+        self._wires[origin.namespace, origin.name] = wire
+        self._origins[wire] = origin
+        if wire != origin.name or origin.kind != "function":
+            self.plain = False
+
+
+def flat(name: str, namespace: str = "") -> str:
+    """`name`, or `namespace__name`, within `[A-Za-z0-9_-]{1,64}`."""
+    full = f"{namespace}__{name}" if namespace else name
+    return full if _NAME.fullmatch(full) else _shortened(_OTHER.sub("_", full), f"{namespace}\0{name}")
+
+
+def custom_schema(description: str = "") -> JsonObject:
+    """The JSON Schema of a function that stands for a custom tool."""
+    field: JsonObject = {"type": "string"}
+    if description:
+        field["description"] = description
+    return {"type": "object", "properties": {INPUT: field}, "required": [INPUT], "additionalProperties": False}
+
+
+def custom_arguments(text: str) -> str:
+    """A custom call's text as the JSON arguments of that function."""
+    return orjson.dumps({INPUT: text}).decode()
+
+
+def custom_text(arguments: str) -> str:
+    """The text back; arguments that are not of that form (a model's slip) are taken as the text themselves."""
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+    text = value.get(INPUT) if isinstance(value, dict) else value
+    return text if isinstance(text, str) else arguments
+
+
+def _kind(tool: Tool) -> Literal["function", "custom"]:
+    return "custom" if tool.kind == "custom" else "function"
+
+
+def _shortened(clean: str, identity: str) -> str:
+    digest = hashlib.blake2b(identity.encode("utf-8", "replace"), digest_size=4).hexdigest()
+    return f"{clean[: _LONGEST - 9]}_{digest}"
