@@ -1,0 +1,183 @@
+"""One request's way through the gateway: what the stages hand on to each other, and what they may use.
+
+`Exchange` is the only mutable thing of a request; `Services` is what lives as long as the gateway. A stage takes both and
+nothing else, so a test needs no server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from engine.llm.errors import GatewayError
+from engine.llm.messages import JsonObject, LLMResponse
+from engine.llm.protocol import StreamEncoder, Survey, Tapped, Target, WireProtocol
+from engine.llm.stream import StreamEvent
+from engine.policy.clients import ClientIdentity
+from engine.policy.decision import Candidate, Decision, Facts
+
+if TYPE_CHECKING:
+    from engine.policy.decide import Case
+    from engine.policy.model import Policy
+    from engine.providers.credentials import Credentials
+    from engine.providers.health import Health
+    from engine.providers.prices import Cost, PriceTable
+    from engine.providers.transport import Transport, Upstream
+    from engine.stages.client_stream import ClientStream
+    from engine.store.ledger import Ledger, NullLedger
+    from engine.store.sessions import Sessions
+    from engine.telemetry.metrics import Metrics
+
+
+class Responder(Protocol):
+    """The way back to the client. The server's is an HTTP response; the demo's and the tests' are lists."""
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send status and headers of a streamed answer. Called at most once."""
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes of a started stream; waits while the client is slow, raises ConnectionError when it left."""
+
+    @property
+    def started(self) -> bool:
+        """Whether headers have gone out."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one candidate, for the event. Times in milliseconds since the exchange began."""
+
+    candidate: Candidate
+    started_ms: float
+    waited_ms: float = 0.0
+    """How long the gateway waited before it, because it was told to or backed off."""
+    latency_ms: float = 0.0
+    first_event_ms: float | None = None
+    status: int = 0
+    """The provider's HTTP status, 0 when there was none."""
+    meaning: str = ""
+    """Empty when it succeeded, else how it failed."""
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a candidate answered, committed: its first real content has been seen. One of the four carriers is set."""
+
+    candidate: Candidate
+    target: Target
+    upstream: Upstream
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    """Whole, in the client's own protocol: passes as it is."""
+    response: LLMResponse | None = None
+    """Whole, translated."""
+    relay: AsyncIterator[Relayed] | None = None
+    """Streamed, in the client's own protocol."""
+    events: AsyncIterator[list[StreamEvent]] | None = None
+    """Streamed, translated: the events of one read at a time."""
+    encoder: StreamEncoder | None = None
+    """Says `events` to the client. Made before the request was dropped, which it may echo."""
+    tapped: Tapped | None = None
+    """What is known of a whole preserved answer."""
+
+
+@dataclass(slots=True, frozen=True)
+class Relayed:
+    """Bytes of a preserved stream, with what is known after them."""
+
+    data: bytes
+    tapped: Tapped
+    at_boundary: bool = True
+    """No event is cut in two at the end of `data`, so that something may be written between."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """What the client gets after the record: the whole answer, or the end of a stream that has begun."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class Exchange:
+    id: str
+    wire: WireProtocol
+    identity: ClientIdentity
+    headers: Mapping[str, str]
+    """The client's request headers, names in lower case."""
+    raw: bytes
+    started: float
+    """Monotonic seconds."""
+    wall: datetime
+    responder: Responder
+    caller_credential: Mapping[str, str]
+    """The caller's own credential headers, for a provider with `auth: client`; empty when it sent only our key."""
+    policy: Policy
+    """The policy of this exchange; a reload does not touch it."""
+
+    body: JsonObject | None = None
+    """The parsed request. Let go of while a provider answers (holding it costs half as much CPU again: the garbage
+    collector walks it), and read anew from `raw` if another candidate needs it."""
+    survey: Survey | None = None
+    facts: Facts = field(default_factory=dict)
+    case: Case | None = None
+    decision: Decision | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    losses: tuple[str, ...] = ()
+    """Loss codes that really happened in the translation that answered."""
+    digest: str = ""
+    """SHA-256 of the body that went to the provider that answered."""
+    answer: Answer | None = None
+    error: GatewayError | None = None
+    stream: ClientStream | None = None
+    """Set when the client asked for a stream."""
+    reply: Reply | None = None
+    tapped: Tapped | None = None
+    """Usage, stop reason and model of the answer as far as it came."""
+    cost: Cost | None = None
+    first_event_ms: float | None = None
+    cancelled: bool = False
+    path: list[str] = field(default_factory=list)
+    """Ids of the steps taken, with the exit where one was used: `gate`, `gate.deny`."""
+
+
+@dataclass(slots=True, frozen=True)
+class Spend:
+    day_usd: float = 0.0
+    month_usd: float = 0.0
+
+
+class Simulated(Protocol):
+    """The provider that answers in process."""
+
+    async def __call__(self, protocol: str, body: JsonObject, *, model: str, stream: bool) -> Upstream:
+        """The answer to `body`, like an HTTP one. Raises ProviderError for a scripted lost connection."""
+
+
+@dataclass(slots=True)
+class Services:
+    """What stages may use. Everything non-deterministic is here, so a test passes its own."""
+
+    protocols: Mapping[str, WireProtocol]
+    credentials: Credentials
+    transport: Transport
+    health: Health
+    prices: PriceTable
+    ledger: Ledger | NullLedger
+    metrics: Metrics
+    sessions: Sessions
+    monotonic: Callable[[], float]
+    now: Callable[[], datetime]
+    uniform: Callable[[float, float], float]
+    """A random number between two others, for jitter."""
+    sleep: Callable[[float], Awaitable[Any]]
+    log: Callable[..., None]
+    """`log(event, **fields)`: one structured line; never text, keys or headers."""
+    spend: Callable[[datetime], Spend]
+    """Money spent on the day and in the month of a moment."""
+    simulated: Simulated

@@ -1,0 +1,154 @@
+"""The running gateway: one policy, its pipeline, and the services they use. No HTTP server here; the demo runs without one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from engine.exchange import Exchange, Responder, Services, Spend
+from engine.llm.protocol import WireProtocol
+from engine.pipeline import Pipeline, compile_pipeline
+from engine.policy.clients import identify
+from engine.policy.model import Policy
+from engine.protocols.registry import PROTOCOLS
+from engine.providers.credentials import Credentials
+from engine.providers.health import Health
+from engine.providers.prices import PriceTable
+from engine.providers.simulated import SimulatedProvider
+from engine.providers.transport import Transport
+from engine.store.ids import new_id
+from engine.store.ledger import Ledger, NullLedger
+from engine.store.sessions import Sessions
+from engine.telemetry.metrics import Metrics
+
+
+@dataclass(slots=True, frozen=True)
+class Loaded:
+    """A policy ready to serve: swapped as one, so a request sees one or the other."""
+
+    policy: Policy
+    pipeline: Pipeline
+
+
+class Gateway:
+    """Takes exchanges through the current policy's pipeline."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        environ: Mapping[str, str],
+        state: Path | None,
+        log: Callable[..., None],
+        simulated: SimulatedProvider | None = None,
+    ) -> None:
+        """`state` is the folder of the ledger; None keeps events in memory only. Raises PolicyInvalid."""
+        self.loaded = Loaded(policy, compile_pipeline(policy))
+        self._environ = environ
+        keep = state is not None and policy.settings.telemetry_enabled
+        self._spent = _SpendClock()
+        self.started_at = time.time()
+        self.services = Services(
+            protocols=PROTOCOLS,
+            credentials=Credentials(policy.providers.values(), environ),
+            transport=Transport(),
+            health=Health(time.monotonic),
+            prices=PriceTable.load(policy.models.values(), policy.providers),
+            ledger=Ledger(state / "ledger.sqlite") if keep and state is not None else NullLedger(),
+            metrics=Metrics(),
+            sessions=Sessions(),
+            monotonic=time.monotonic,
+            now=lambda: datetime.now().astimezone(),
+            uniform=random.uniform,
+            sleep=asyncio.sleep,
+            log=log,
+            spend=self._spent.at,
+            simulated=simulated or SimulatedProvider(),
+        )
+
+    async def start(self) -> None:
+        """Open the connections and the ledger."""
+        await self.services.transport.start()
+        self.services.ledger.start()
+        self._spent.begin(self.services.ledger, self.services.now())
+
+    async def close(self) -> None:
+        """Close them; what was recorded is safe afterwards."""
+        await self.services.transport.close()
+        await asyncio.to_thread(self.services.ledger.close)
+
+    def swap(self, policy: Policy) -> None:
+        """Serve new requests by `policy`; those under way keep theirs. Raises PolicyInvalid and changes nothing then."""
+        loaded = Loaded(policy, compile_pipeline(policy))
+        self.services.credentials = Credentials(policy.providers.values(), self._environ)
+        self.services.prices = PriceTable.load(policy.models.values(), policy.providers)
+        self.loaded = loaded
+
+    def exchange(
+        self,
+        wire: WireProtocol,
+        headers: Mapping[str, str],
+        raw: bytes,
+        responder: Responder,
+        caller_credential: Mapping[str, str] | None = None,
+    ) -> Exchange:
+        """A new exchange under the current policy. `headers` has names in lower case."""
+        services = self.services
+        return Exchange(
+            id=new_id(),
+            wire=wire,
+            identity=identify(headers),
+            headers=headers,
+            raw=raw,
+            started=services.monotonic(),
+            wall=services.now(),
+            responder=responder,
+            caller_credential=caller_credential or {},
+            policy=self.loaded.policy,
+        )
+
+    async def run(self, exchange: Exchange) -> None:
+        """Take `exchange` through the pipeline of the policy it began with."""
+        loaded = self.loaded
+        pipeline = loaded.pipeline if loaded.policy is exchange.policy else compile_pipeline(exchange.policy)
+        self.services.metrics.in_flight += 1
+        try:
+            await pipeline.run(exchange, self.services)
+        finally:
+            self.services.metrics.in_flight -= 1
+            if exchange.cost is not None and exchange.cost.usd:
+                self._spent.add(exchange.wall, exchange.cost.usd)
+
+
+class _SpendClock:
+    """Money spent today and this month, local time: read from the ledger once, then added up."""
+
+    def __init__(self) -> None:
+        self._day: Any = None
+        self._month: Any = None
+        self._spend = Spend()
+
+    def begin(self, ledger: Ledger | NullLedger, now: datetime) -> None:
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        self._roll(now)
+        self._spend = Spend(ledger.spend(midnight), ledger.spend(midnight.replace(day=1)))
+
+    def at(self, moment: datetime) -> Spend:
+        self._roll(moment)
+        return self._spend
+
+    def add(self, moment: datetime, usd: float) -> None:
+        self._roll(moment)
+        self._spend = Spend(self._spend.day_usd + usd, self._spend.month_usd + usd)
+
+    def _roll(self, moment: datetime) -> None:
+        day, month = moment.date(), (moment.year, moment.month)
+        if day != self._day:
+            self._spend = Spend(0.0, self._spend.month_usd if month == self._month else 0.0)
+            self._day, self._month = day, month

@@ -1,0 +1,188 @@
+"""The one place that talks HTTP to a provider.
+
+Rules kept here: no redirect is followed (aiohttp would carry `x-api-key` to the new host), no proxy or netrc of the
+environment is used, no cookie is kept, an answer is inflated under a cap, and every wait ends: connect, first read, idle
+and total each have their own time. A failure is always a ProviderError that says what kind it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+import aiohttp
+
+from engine.llm.catalogue import Timeouts
+from engine.llm.errors import Meaning, ProviderError
+
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of one whole answer, inflated. Twice the largest request body any vendor accepts (Anthropic: 32 MB)."""
+
+MAX_STREAM = 256 * 1024 * 1024
+"""Bytes of one streamed answer: 128,000 tokens with every token in its own 1 kB event are half of it."""
+
+
+class Upstream(Protocol):
+    """An answer under way."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises ProviderError when the connection breaks or a time runs out."""
+
+    async def read(self) -> bytes:
+        """The whole body, at most MAX_ANSWER bytes."""
+
+    def close(self) -> None:
+        """Let go of the connection; a body not read to its end closes it. Safe to call twice."""
+
+
+class Transport:
+    """A pool of connections to all providers."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the pool. Called in the event loop that will use it."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=300),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, method: str = "POST"
+    ) -> Upstream:
+        """Send one request; returns when the answer's headers are there.
+
+        Raises ProviderError: `unreachable` (no connection, TLS or DNS failure, dropped before headers), `timeout`, or
+        `broken` (a redirect, or bytes that are no HTTP).
+        """
+        assert self._session is not None, "the transport was not started"
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=None)
+        try:
+            async with asyncio.timeout(timeouts.connect + timeouts.first_event):
+                response = await self._session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers={**headers, "Accept-Encoding": "identity"},
+                    timeout=limits,
+                    allow_redirects=False,
+                )
+        except TimeoutError as error:
+            waited = "connect" if isinstance(error, aiohttp.ConnectionTimeoutError) else "answer"
+            raise ProviderError(f"the provider did not {waited} in time", meaning="timeout") from None
+        except aiohttp.InvalidURL:
+            raise ProviderError("the provider's base URL is not a URL", meaning="unreachable") from None
+        except aiohttp.ClientResponseError:
+            raise ProviderError("the provider answered something that is not HTTP", meaning="broken") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ProviderError(f"no connection to the provider ({type(error).__name__})", meaning="unreachable") from None
+        if 300 <= response.status < 400:
+            response.close()
+            raise ProviderError(f"the provider answered with a redirect ({response.status})", meaning="broken")
+        return HTTPUpstream(response, timeouts)
+
+
+class HTTPUpstream:
+    """An HTTP answer. One timer per answer watches its idle and total time; a chunk costs no timer of its own."""
+
+    __slots__ = ("_deadline", "_expired", "_inflate", "_last", "_loop", "_response", "_timeouts", "_timer", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self._response = response
+        self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._deadline = self._last + timeouts.total
+        self._expired: str = ""
+        self._timer = self._loop.call_at(min(self._deadline, self._last + timeouts.idle), self._watch)
+        self._inflate = _inflater(self.headers.get("content-encoding", ""))
+
+    def _watch(self) -> None:
+        """Close the answer when a time has run out, else look again when it could."""
+        now = self._loop.time()
+        due = min(self._deadline, self._last + self._timeouts.idle)
+        if now < due:
+            self._timer = self._loop.call_at(due, self._watch)
+            return
+        self._expired = "took longer than its total time" if now >= self._deadline else "stopped sending"
+        self._response.close()
+        # A reader that waits for the next bytes is woken by this; closing alone leaves it waiting.
+        self._response.content.set_exception(TimeoutError(self._expired))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        content, total = self._response.content, 0
+        while True:
+            # The time while the client is slow to take the last chunk is not the provider's.
+            self._last = self._loop.time()
+            try:
+                data = await content.readany()
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._broken(error) from None
+            if not data:
+                break
+            if self._inflate is not None:
+                data = self._inflated(data)
+            total += len(data)
+            if total > MAX_STREAM:
+                raise ProviderError("the provider's answer does not end", meaning="broken")
+            if data:
+                yield data
+
+    async def read(self) -> bytes:
+        parts, total = [], 0
+        async for chunk in self.chunks():
+            total += len(chunk)
+            if total > MAX_ANSWER:
+                raise ProviderError(f"the provider's answer is larger than {MAX_ANSWER >> 20} MiB", meaning="broken")
+            parts.append(chunk)
+        self.close()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._response.close() if not self._response.content.is_eof() else self._response.release()
+
+    def _inflated(self, data: bytes) -> bytes:
+        assert self._inflate is not None
+        try:
+            out = self._inflate.decompress(data, MAX_ANSWER)
+        except zlib.error:
+            raise ProviderError("the provider's compressed answer is damaged", meaning="broken") from None
+        if self._inflate.unconsumed_tail:
+            raise ProviderError("the provider's compressed answer is too large", meaning="broken")
+        return out
+
+    def _broken(self, error: BaseException) -> ProviderError:
+        if self._expired:
+            return ProviderError(f"the provider {self._expired}", meaning="timeout")
+        meaning: Meaning = "unreachable"
+        return ProviderError(f"the provider's connection broke ({type(error).__name__})", meaning=meaning)
+
+
+def _inflater(encoding: str) -> zlib._Decompress | None:
+    """A decoder for an answer that is compressed although identity was asked for; None for a plain one."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip" | "deflate":
+            return zlib.decompressobj(wbits=47)
+        case _:
+            raise ProviderError("the provider's answer has an encoding that was not asked for", meaning="broken")

@@ -1,0 +1,112 @@
+"""Looking into the gateway: health, metrics, recent events, and the decision for a request that is not sent anywhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aiohttp import web
+
+from engine import __version__
+from engine.bodies import read_body
+from engine.gateway import Gateway
+from engine.llm.errors import ClientError
+from engine.llm.messages import JsonObject
+from engine.llm.protocol import WireProtocol
+from engine.routes.reply import json_response
+from engine.stages.decode import parse, prepare
+from engine.store.event import decision_json
+
+MAX_RECENT = 1000
+
+
+class Inspection:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def health(self, request: web.Request) -> web.StreamResponse:
+        """`GET /health`: open, so it says only whether we work; providers and their keys are not named to strangers."""
+        gateway = self._gateway
+        ledger = gateway.services.ledger
+        body: JsonObject = {
+            "status": "ok" if ledger.ok else "degraded",
+            "version": __version__,
+            "policy": gateway.loaded.policy.label,
+            "uptimeSeconds": round(time.time() - gateway.started_at, 1),
+            "ledger": "ok" if ledger.ok else "not writing; events are kept in memory",
+        }
+        return json_response(body)
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """`GET /metrics`: Prometheus text; JSON with `?format=json` or `Accept: application/json`."""
+        gateway = self._gateway
+        wants_json = request.query.get("format") == "json" or "application/json" in request.headers.get("Accept", "")
+        if not wants_json:
+            text = gateway.services.metrics.prometheus()
+            return web.Response(text=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+        body = gateway.services.metrics.as_json()
+        body["providers"] = gateway.services.health.snapshot(gateway.loaded.policy, gateway.services.credentials)
+        return json_response(body)
+
+    async def recent(self, request: web.Request) -> web.StreamResponse:
+        """`GET /events/recent?limit=50`: the newest events first."""
+        limit = request.query.get("limit", "50")
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= MAX_RECENT:
+            raise ClientError(f"limit must be a number from 1 to {MAX_RECENT}", field="limit")
+        events = self._gateway.services.ledger.recent(int(limit))
+        return json_response({"events": [event.to_json() for event in events]})
+
+    async def event(self, request: web.Request) -> web.StreamResponse:
+        """`GET /events/{id}`."""
+        event = self._gateway.services.ledger.get(request.match_info["id"])
+        if event is None:
+            raise ClientError("no event has that id", code="not_found", status=404)
+        return json_response(event.to_json())
+
+    async def route(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/route`: what the policy says about the request in the body, in any protocol; nothing is sent on."""
+        gateway = self._gateway
+        raw = await read_body(request, gateway.loaded.policy.settings.max_body_mib << 20)
+        wire = self._protocol(request, parse(raw))
+        exchange = gateway.exchange(wire, request["headers"], raw, _NoResponder())
+        prepare(exchange, gateway.services)
+        services = gateway.services
+        availability = services.health.availability(exchange.policy, services.credentials)
+        decision = gateway.loaded.pipeline.decide(exchange.facts, availability)
+        chosen = decision.chosen
+        body: JsonObject = {
+            "protocol": wire.name,
+            "class": decision.route_class,
+            "model": chosen.ref if chosen else None,
+            "decision": decision_json(decision),
+            "facts": exchange.facts,
+        }
+        return json_response(body)
+
+    def _protocol(self, request: web.Request, body: JsonObject) -> WireProtocol:
+        """`?protocol=`, else what the body looks like."""
+        protocols = self._gateway.services.protocols
+        named = request.query.get("protocol", "")
+        if named:
+            if named not in protocols:
+                raise ClientError(f"no protocol '{named}'; there are: {', '.join(protocols)}", field="protocol")
+            return protocols[named]
+        if "input" in body:
+            return protocols["openai-responses"]
+        tools = body.get("tools")
+        anthropic_tools = isinstance(tools, list) and any(isinstance(t, dict) and "input_schema" in t for t in tools)
+        if "system" in body or anthropic_tools or "anthropic-version" in request.headers:
+            return protocols["anthropic-messages"]
+        return protocols["openai-chat"]
+
+
+class _NoResponder:
+    """Nothing is streamed to someone who only asks for a decision."""
+
+    started = False
+
+    async def start(self, status: int, headers: Any) -> None:
+        raise AssertionError("a decision has no stream")
+
+    async def write(self, data: bytes) -> None:
+        raise AssertionError("a decision has no stream")

@@ -1,0 +1,54 @@
+"""`count_tokens`: asked of the provider that would serve the request, where it can tell, else estimated from sizes."""
+
+from __future__ import annotations
+
+import orjson
+
+from engine.exchange import Exchange
+from engine.gateway import Gateway
+from engine.llm.errors import ProviderError
+from engine.llm.messages import JsonObject
+from engine.stages.attempt import target_of
+from engine.stages.decode import prepare
+
+_COUNTING = {"anthropic-messages": "/v1/messages/count_tokens"}
+"""Provider paths that count, by protocol."""
+
+
+async def count_tokens(gateway: Gateway, exchange: Exchange) -> JsonObject:
+    """`{"input_tokens": N}`. Claude Code asks about 28 times at once for `/context`; none of it is recorded."""
+    services = gateway.services
+    prepare(exchange, services)
+    decision = gateway.loaded.pipeline.decide(exchange.facts, services.health.availability(exchange.policy, services.credentials))
+    chosen = decision.chosen
+    if chosen is not None and chosen.preserve and chosen.protocol in _COUNTING:
+        target = target_of(exchange, chosen)
+        if not target.provider.simulated and exchange.body is not None:
+            counted = await _ask(gateway, exchange, target.provider.name, orjson.dumps(exchange.wire.rewrite(exchange.body, target)))
+            if counted is not None:
+                return counted
+    return {"input_tokens": max(1, exchange.facts["estimate"]["input_tokens"])}
+
+
+async def _ask(gateway: Gateway, exchange: Exchange, name: str, payload: bytes) -> JsonObject | None:
+    """The provider's own count, None when it has none to give."""
+    services = gateway.services
+    provider = exchange.policy.providers[name]
+    headers = {k: v for k, v in exchange.headers.items() if k.startswith("anthropic-")} | {"content-type": "application/json"}
+    if provider.auth == "client":
+        headers |= exchange.caller_credential
+    else:
+        headers |= exchange.wire.auth_headers(provider, services.credentials.key(provider))
+    url = services.credentials.base_url(provider, exchange.wire.name) + _COUNTING[exchange.wire.name]
+    try:
+        upstream = await services.transport.send(url, headers=headers, body=payload, timeouts=provider.timeouts)
+        raw = await upstream.read()
+    except ProviderError:
+        return None
+    if upstream.status != 200:
+        return None
+    try:
+        counted = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return counted if isinstance(counted, dict) and isinstance(counted.get("input_tokens"), int) else None

@@ -1,0 +1,201 @@
+"""HTTP in and out: which path means what, bodies read and answers written. What happens in between is the pipeline's.
+
+Every answer, errors of the server itself included, is in the protocol of the path it was asked on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from engine import __version__
+from engine.bodies import read_body
+from engine.exchange import Exchange
+from engine.gateway import Gateway
+from engine.guard import Guard
+from engine.llm.errors import ClientError, GatewayError, InternalError
+from engine.llm.protocol import WireProtocol
+from engine.routes.inspection import Inspection
+from engine.routes.models import list_models, one_model
+from engine.routes.reply import json_response
+from engine.routes.tokens import count_tokens
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MAX_HEADER_LINE = 16 * 1024
+MAX_HEADERS = 32 * 1024
+WRITE_BUFFER = 256 * 1024
+"""Bytes that wait for a slow client before the provider's stream is held up."""
+
+
+class HTTPResponder:
+    """A streamed answer over HTTP."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.response: web.StreamResponse | None = None
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        response = self.response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(self._request)
+        transport = self._request.transport
+        if transport is not None:
+            transport.set_write_buffer_limits(WRITE_BUFFER)
+
+    async def write(self, data: bytes) -> None:
+        assert self.response is not None, "started before written"
+        await self.response.write(data)
+
+    @property
+    def started(self) -> bool:
+        return self.response is not None
+
+
+class Server:
+    """The routes of a gateway."""
+
+    def __init__(self, gateway: Gateway, guard: Guard, *, state: Path | None = None) -> None:
+        self._gateway = gateway
+        self.guard = guard
+        self._inspection = Inspection(gateway)
+        self._draining = False
+        self.state = state
+
+    def application(self) -> web.Application:
+        """The aiohttp application: the guard around everything, 404 in the right envelope for the rest."""
+        limit = self._gateway.loaded.policy.settings.max_body_mib << 20
+        app = web.Application(middlewares=[self._around], client_max_size=limit)
+        protocols = self._gateway.services.protocols
+        for prefix in ("/v1", "/v1/v1"):
+            app.router.add_post(f"{prefix}/messages", self._serve(protocols["anthropic-messages"]))
+            app.router.add_post(f"{prefix}/messages/count_tokens", self._count(protocols["anthropic-messages"]))
+            app.router.add_post(f"{prefix}/responses", self._serve(protocols["openai-responses"]))
+            app.router.add_post(f"{prefix}/responses/input_tokens", self._count(protocols["openai-responses"]))
+            app.router.add_get(f"{prefix}/responses", self._no_websocket)
+            app.router.add_post(f"{prefix}/chat/completions", self._serve(protocols["openai-chat"]))
+            app.router.add_get(f"{prefix}/models", self._models)
+            app.router.add_get(f"{prefix}/models/{{id:.+}}", self._model)
+        app.router.add_post("/v1/route", self._inspection.route)
+        app.router.add_get("/", self._hello)
+        app.router.add_get("/api/hello", self._hello)
+        app.router.add_get("/health", self._inspection.health)
+        app.router.add_get("/metrics", self._inspection.metrics)
+        app.router.add_get("/events/recent", self._inspection.recent)
+        app.router.add_get("/events/{id}", self._inspection.event)
+        return app
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        wire = self._wire_of(request)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        request["headers"] = headers
+        try:
+            self.guard.admit(request.method, request.raw_path, headers)
+            return await handler(request)
+        except GatewayError as error:
+            return _error(wire, error)
+        except web.HTTPNotFound:
+            return _error(wire, ClientError(f"no such path: {request.method} {request.path}", code="not_found", status=404))
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            return _error(
+                wire, ClientError(f"{request.path} takes {allowed}, not {request.method}", code="method_not_allowed", status=405)
+            )
+        except web.HTTPException as error:
+            return _error(wire, ClientError(error.reason, code="bad_request", status=error.status))
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:  # the request boundary
+            self._gateway.services.log("defect", stage="server", kind=type(error).__name__, error=error)
+            return _error(wire, InternalError("the gateway failed; its log says where"))
+
+    def _wire_of(self, request: web.Request) -> WireProtocol:
+        """The protocol whose clients use this path; Anthropic's clients show themselves by a header elsewhere."""
+        protocols, path = self._gateway.services.protocols, request.path
+        if "/messages" in path or "anthropic-version" in request.headers:
+            return protocols["anthropic-messages"]
+        return protocols["openai-responses" if "/responses" in path else "openai-chat"]
+
+    def _serve(self, wire: WireProtocol) -> Handler:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            exchange = await self._exchange(request, wire)
+            await self._gateway.run(exchange)
+            return await _finish(request, exchange)
+
+        return serve
+
+    def _count(self, wire: WireProtocol) -> Handler:
+        async def count(request: web.Request) -> web.StreamResponse:
+            exchange = await self._exchange(request, wire)
+            return json_response(await count_tokens(self._gateway, exchange))
+
+        return count
+
+    async def _exchange(self, request: web.Request, wire: WireProtocol) -> Exchange:
+        limit = self._gateway.loaded.policy.settings.max_body_mib << 20
+        raw = await read_body(request, limit)
+        headers = request["headers"]
+        credential = self.guard.caller_credential(headers)
+        return self._gateway.exchange(wire, headers, raw, HTTPResponder(request), credential)
+
+    async def _models(self, request: web.Request) -> web.StreamResponse:
+        return json_response(list_models(self._gateway, self._wire_of(request)))
+
+    async def _model(self, request: web.Request) -> web.StreamResponse:
+        return json_response(one_model(self._gateway, self._wire_of(request), request.match_info["id"]))
+
+    async def _no_websocket(self, request: web.Request) -> web.StreamResponse:
+        """Codex tries a WebSocket first; 426 makes it fall back to POST at once (measured; 404 costs it six seconds)."""
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return web.Response(status=426, headers={"Upgrade": "HTTP/1.1"}, text="use POST")
+        raise web.HTTPMethodNotAllowed("GET", ["POST"])
+
+    async def _hello(self, request: web.Request) -> web.StreamResponse:
+        return json_response({"name": "sbgw", "version": __version__})
+
+
+async def _finish(request: web.Request, exchange: Exchange) -> web.StreamResponse:
+    """Send what waited for the record: the whole answer, or the end of the stream."""
+    reply, responder = exchange.reply, exchange.responder
+    assert reply is not None, "the pipeline leaves a reply"
+    assert isinstance(responder, HTTPResponder)
+    if responder.response is None:
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+    if reply.body:
+        await responder.response.write(reply.body)
+    await responder.response.write_eof()
+    return responder.response
+
+
+def _error(wire: WireProtocol, error: GatewayError) -> web.Response:
+    status, body, headers = wire.encode_error(error)
+    return web.Response(status=status, body=orjson.dumps(body), headers={**headers, "content-type": "application/json"})
+
+
+async def listen(server: Server, host: str, port: int) -> tuple[web.AppRunner, int]:
+    """Start to serve. Returns the runner, to be cleaned up, and the port really used. Raises OSError for a busy port."""
+    runner = web.AppRunner(
+        server.application(),
+        access_log=None,
+        handle_signals=False,
+        handler_cancellation=True,
+        auto_decompress=False,
+        lingering_time=0,
+        max_line_size=MAX_HEADER_LINE,
+        max_field_size=MAX_HEADERS,
+        shutdown_timeout=30.0,
+        keepalive_timeout=75.0,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, backlog=256)
+        await site.start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    addresses = runner.addresses
+    return runner, int(addresses[0][1])

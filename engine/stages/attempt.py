@@ -1,0 +1,279 @@
+"""One try at one candidate, up to the commit point.
+
+Nothing of an attempt reaches the client before its first real content has been read, so whatever goes wrong until then, an
+error inside a 200 included, is a ProviderError that the dispatcher may answer with another candidate. What goes wrong later
+is told in the stream itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import orjson
+
+from engine import __version__
+from engine.exchange import Answer, Attempt, Exchange, Relayed, Services
+from engine.llm.errors import ProviderError
+from engine.llm.messages import JsonObject, LLMRequest
+from engine.llm.protocol import StreamDecoder, StreamEncoder, StreamTap, Tapped, Target, WireProtocol
+from engine.llm.replay import replay
+from engine.llm.stream import Failure, Progress, Start, StreamEvent
+from engine.policy.decision import Candidate
+from engine.protocols.sse import SSEParser
+from engine.providers.transport import Upstream
+from engine.stages.decode import parse
+
+_PASSED: Mapping[str, tuple[str, ...]] = {
+    "anthropic-messages": ("anthropic-", "x-claude-code-", "x-stainless-", "x-app", "user-agent"),
+    "openai-responses": (
+        "openai-", "x-openai-", "x-codex-", "session-id", "thread-id", "x-client-request-id", "originator", "user-agent",
+    ),
+    "openai-chat": ("openai-", "x-session-", "user-agent"),
+}  # fmt: skip
+"""Request headers that go on to a provider of the client's own protocol, by prefix: open lists, vendors add to them."""
+
+_KEPT = ("openai-organization", "openai-project")
+"""Never passed on with our key: they belong to the caller's account."""
+
+_MAX_ERROR = 1024 * 1024
+"""Bytes of a provider's error body that are read."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True, frozen=True)
+class _Translation:
+    """What reading a translated answer needs of its request."""
+
+    encoder: StreamEncoder | None
+    request: LLMRequest | None
+    """The request without its messages: the tools' names are restored from it, the conversation need not be held."""
+
+
+async def attempt(exchange: Exchange, services: Services, candidate: Candidate, record: Attempt) -> Answer:
+    """Send the exchange's request to `candidate`; returns once its answer has begun. Raises ProviderError."""
+    target = target_of(exchange, candidate)
+    wire = services.protocols[candidate.protocol]
+    stream = exchange.survey is not None and exchange.survey.stream and target.model.streaming
+    payload, losses, translation = _outgoing(exchange, wire, target, candidate, stream=stream)
+    headers = _headers(exchange, services, wire, target, candidate)
+    exchange.digest = hashlib.sha256(payload).hexdigest()
+    deadline = target.provider.timeouts.first_event + target.provider.timeouts.connect
+    try:
+        async with asyncio.timeout(deadline):
+            upstream = await _send(services, target, candidate, payload, headers, stream=stream)
+            del payload
+            record.status = upstream.status
+            try:
+                answer = await _answer(wire, upstream, target, candidate, translation, stream=stream)
+            except BaseException:
+                upstream.close()
+                raise
+    except TimeoutError:
+        raise ProviderError("the provider did not begin its answer in time", meaning="timeout") from None
+    exchange.losses = tuple(sorted({*losses, *candidate.losses} if losses else losses))
+    return answer
+
+
+def target_of(exchange: Exchange, candidate: Candidate) -> Target:
+    """The rows behind `candidate`."""
+    provider = exchange.policy.providers[candidate.provider]
+    model = exchange.policy.model(candidate.ref)
+    session = exchange.identity.session or (exchange.survey.session if exchange.survey else "")
+    return Target(provider, model, candidate.protocol, model.quirks, session)
+
+
+def _outgoing(
+    exchange: Exchange, wire: WireProtocol, target: Target, candidate: Candidate, *, stream: bool
+) -> tuple[bytes, list[str], _Translation]:
+    """(bytes for the provider, losses, what is needed to read the answer). Lets go of the parsed request."""
+    body = exchange.body if exchange.body is not None else parse(exchange.raw)
+    exchange.body = None
+    asked_stream = exchange.survey is not None and exchange.survey.stream
+    if candidate.preserve:
+        outgoing = wire.rewrite(body, target)
+        if asked_stream and not stream:
+            outgoing = {**outgoing, "stream": False}
+        # An encoder is needed only if the provider answers a stream request with one JSON document.
+        encoder = exchange.wire.stream_encoder(model=candidate.model, answer_id=exchange.id) if asked_stream else None
+        return orjson.dumps(outgoing), [], _Translation(encoder, None)
+    request = exchange.wire.decode_request(body)
+    del body
+    outgoing, losses = wire.encode_request(request, target)
+    outgoing["stream"] = stream
+    slim = replace(request, messages=())
+    encoder = None
+    if asked_stream:
+        encoder = exchange.wire.stream_encoder(model=request.model, answer_id=exchange.id, request=slim)
+    return orjson.dumps(outgoing), losses, _Translation(encoder, slim)
+
+
+def _headers(
+    exchange: Exchange, services: Services, wire: WireProtocol, target: Target, candidate: Candidate
+) -> dict[str, str]:
+    """Request headers for the provider: what may pass from the client, the row's own, the credential last."""
+    provider = target.provider
+    headers = {"user-agent": f"sbgw/{__version__}"}
+    if candidate.preserve:
+        prefixes = _PASSED[wire.name]
+        headers |= {
+            name: value
+            for name, value in exchange.headers.items()
+            if name.startswith(prefixes) and (provider.auth == "client" or name not in _KEPT)
+        }
+    headers |= target.quirks.headers
+    headers["content-type"] = "application/json"
+    headers["accept"] = "text/event-stream" if exchange.survey is not None and exchange.survey.stream else "application/json"
+    if provider.auth == "client":
+        headers |= exchange.caller_credential
+        return headers
+    return headers | wire.auth_headers(provider, services.credentials.key(provider))
+
+
+async def _send(
+    services: Services, target: Target, candidate: Candidate, payload: bytes, headers: Mapping[str, str], *, stream: bool
+) -> Upstream:
+    if target.provider.simulated:
+        return await services.simulated(
+            candidate.protocol, orjson.loads(payload), model=target.model.name, stream=stream
+        )
+    wire = services.protocols[candidate.protocol]
+    url = services.credentials.base_url(target.provider, candidate.protocol) + wire.path
+    return await services.transport.send(url, headers=headers, body=payload, timeouts=target.provider.timeouts)
+
+
+async def _answer(
+    wire: WireProtocol, upstream: Upstream, target: Target, candidate: Candidate, translation: _Translation, *, stream: bool
+) -> Answer:
+    """Read until the answer has begun. Raises ProviderError."""
+    if upstream.status >= 400:
+        raise wire.decode_error(upstream.status, (await upstream.read())[:_MAX_ERROR], upstream.headers)
+    encoder = translation.encoder
+    answer = Answer(candidate, target, upstream, upstream.headers, encoder=encoder)
+    kind = upstream.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if stream and kind != "application/json":
+        if kind == "text/html":
+            raise ProviderError("the provider answered with a web page", meaning="broken", in_stream=True)
+        if candidate.preserve:
+            answer.relay = await _committed_relay(upstream, wire.stream_tap(quirks=target.quirks))
+        else:
+            answer.events = await _committed_events(
+                upstream, wire.stream_decoder(quirks=target.quirks, request=translation.request)
+            )
+        return answer
+    raw = await upstream.read()
+    parsed = _json_answer(raw, kind)
+    if candidate.preserve and encoder is None:
+        tapped = wire.tap_response(parsed, quirks=target.quirks)
+        if tapped.error is not None:
+            raise tapped.error
+        answer.body, answer.tapped = raw, tapped
+        return answer
+    response = wire.decode_response(parsed, quirks=target.quirks, request=translation.request)
+    if encoder is None:
+        answer.response = response
+    else:
+        answer.events = _once(replay(response))
+    return answer
+
+
+def _json_answer(raw: bytes, kind: str) -> JsonObject:
+    """The JSON object of a whole answer; some vendors pad it with blank lines while they think."""
+    try:
+        parsed = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        what = "an empty body" if not raw.strip() else f"{kind or 'something'} that is not JSON"
+        raise ProviderError(f"the provider answered with {what}", meaning="broken", in_stream=True) from None
+    if not isinstance(parsed, dict):
+        raise ProviderError("the provider's answer is not a JSON object", meaning="broken", in_stream=True)
+    return parsed
+
+
+async def _once(events: list[StreamEvent]) -> AsyncIterator[list[StreamEvent]]:
+    yield events
+
+
+async def _committed_relay(upstream: Upstream, tap: StreamTap) -> AsyncIterator[Relayed]:
+    """A preserved stream, read up to its first content."""
+    source = _relay(upstream, tap)
+    held: list[Relayed] = []
+    async for piece in source:
+        held.append(piece)
+        if piece.tapped.error is not None and not piece.tapped.started:
+            raise piece.tapped.error
+        if piece.tapped.started or piece.tapped.finished:
+            break
+    else:
+        raise ProviderError("the provider's stream ended before its answer began", meaning="broken", in_stream=True)
+    first = Relayed(b"".join(piece.data for piece in held), held[-1].tapped, held[-1].at_boundary)
+    return _resumed(first, source)
+
+
+async def _relay(upstream: Upstream, tap: StreamTap) -> AsyncIterator[Relayed]:
+    """The bytes as they come. A break is told by a last piece without bytes whose `tapped.error` says what happened."""
+    parser, length, tapped = SSEParser(), 0, Tapped()
+    try:
+        async for chunk in upstream.chunks():
+            length += len(chunk)
+            for event in parser.feed(chunk):
+                tapped = tap.feed(event)
+            yield Relayed(chunk, tapped, at_boundary=parser.consumed == length)
+        for event in parser.close():
+            tapped = tap.feed(event)
+        tapped = tap.close()
+    except ProviderError as error:
+        tapped = _with_error(tapped, error)
+    if tapped.error is not None:
+        yield Relayed(b"", tapped, at_boundary=parser.consumed == length)
+
+
+def _with_error(tapped: Tapped, error: ProviderError) -> Tapped:
+    return Tapped(
+        started=tapped.started,
+        finished=tapped.finished,
+        stop=tapped.stop,
+        usage=tapped.usage,
+        model=tapped.model,
+        id=tapped.id,
+        error=None if tapped.finished else error,
+    )
+
+
+async def _committed_events(upstream: Upstream, decoder: StreamDecoder) -> AsyncIterator[list[StreamEvent]]:
+    """A translated stream, read up to its first content."""
+    source = _events(upstream, decoder)
+    held: list[StreamEvent] = []
+    async for events in source:
+        held += events
+        for event in events:
+            if isinstance(event, Failure):
+                raise event.error
+        if any(not isinstance(event, Start | Progress) for event in events):
+            break
+    else:
+        raise ProviderError("the provider's stream ended before its answer began", meaning="broken", in_stream=True)
+    return _resumed([event for event in held if not isinstance(event, Progress)], source)
+
+
+async def _events(upstream: Upstream, decoder: StreamDecoder) -> AsyncIterator[list[StreamEvent]]:
+    parser = SSEParser()
+    try:
+        async for chunk in upstream.chunks():
+            events = [out for event in parser.feed(chunk) for out in decoder.feed(event)]
+            if events:
+                yield events
+        last = [out for event in parser.close() for out in decoder.feed(event)] + decoder.close()
+    except ProviderError as error:
+        last = [Failure(error)]
+    if last:
+        yield last
+
+
+async def _resumed(first: _T, rest: AsyncIterator[_T]) -> AsyncIterator[_T]:
+    yield first
+    async for piece in rest:
+        yield piece

@@ -1,0 +1,77 @@
+"""decode: the client's bytes become facts. Nothing is thrown away, nothing is translated yet.
+
+One parse and one survey of the JSON; the neutral request is made later and only if a candidate needs a translation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import orjson
+
+from engine.exchange import Exchange, Services
+from engine.llm.errors import ClientError
+from engine.llm.messages import JsonObject
+from engine.policy.decide import begin
+from engine.policy.facts import FactContext, build
+from engine.stages.client_stream import ClientStream
+from engine.stages.stage import Stage
+
+_MAX_DEPTH_MESSAGE = "the request's JSON is nested too deeply"
+
+
+class Decode(Stage):
+    makes: ClassVar[frozenset[str]] = frozenset({"request"})
+    exits: ClassVar[Mapping[str, frozenset[str]]] = {"invalid": frozenset({"outcome"})}
+    failing: ClassVar[str | None] = "invalid"
+
+    async def run(self, exchange: Exchange, services: Services) -> str | None:
+        prepare(exchange, services)
+        if exchange.survey is not None and exchange.survey.stream:
+            exchange.stream = ClientStream(exchange.responder, exchange.policy.settings.keepalive_seconds)
+        return None
+
+
+def prepare(exchange: Exchange, services: Services) -> None:
+    """Read the request's bytes: fills `body`, `survey`, `facts`, `case`. Raises ClientError."""
+    body = exchange.body = parse(exchange.raw)
+    survey = exchange.survey = exchange.wire.survey(body)
+    identity, policy = exchange.identity, exchange.policy
+    session = identity.session or survey.session
+    spent = services.spend(exchange.wall)
+    exchange.facts = build(
+        survey,
+        FactContext(
+            protocol=exchange.wire.name,
+            identity=identity,
+            session=session,
+            history=services.sessions.get(session),
+            draw=session or exchange.id,
+            body_bytes=len(exchange.raw),
+            now=exchange.wall,
+            day_usd=spent.day_usd,
+            month_usd=spent.month_usd,
+            pinned_model=exchange.headers.get("x-sbgw-model", ""),
+            pinned_class=exchange.headers.get("x-sbgw-class", ""),
+        ),
+        policy,
+    )
+    # The newest text was read by the signals; it is not needed again and never recorded.
+    survey.newest_user_text = ""
+    exchange.case = begin(policy, exchange.facts, services.health.availability(policy, services.credentials))
+
+
+def parse(raw: bytes) -> JsonObject:
+    """The request's JSON object. Raises ClientError that says where the JSON is wrong, not what stands there."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        if not raw.strip():
+            raise ClientError("the request has no body; send a JSON object") from None
+        if "recursion" in error.msg:
+            raise ClientError(_MAX_DEPTH_MESSAGE) from None
+        raise ClientError(f"the request is not valid JSON: line {error.lineno}, column {error.colno}") from None
+    if not isinstance(body, dict):
+        raise ClientError("the request must be a JSON object")
+    return body

@@ -1,0 +1,150 @@
+"""encode: the answer, or what went wrong, in the client's own protocol.
+
+A stream is written as it comes, all but its end: the bytes from the terminal event on are left in `exchange.reply.body`,
+and go out after the record is safe. While a provider is silent the stream is kept alive in the protocol's own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import orjson
+
+from engine.exchange import Answer, Exchange, Reply, Services
+from engine.llm.errors import GatewayError, ProviderError
+from engine.llm.protocol import Tapped
+from engine.llm.stream import Failure, Finish, Progress, Start
+from engine.stages.client_stream import STREAM_HEADERS, ClientStream
+from engine.stages.stage import Stage
+
+_PASSED_BACK = ("anthropic-", "openai-", "x-ratelimit-", "ratelimit-", "x-codex-", "x-request-id", "request-id", "retry-after", "x-should-retry")
+"""Response headers of a preserved answer that go on to the client, by prefix: what clients act upon, and ids for support."""
+
+
+class Encode(Stage):
+    needs: ClassVar[frozenset[str]] = frozenset({"outcome"})
+    makes: ClassVar[frozenset[str]] = frozenset({"reply"})
+
+    async def run(self, exchange: Exchange, services: Services) -> str | None:
+        answer, stream = exchange.answer, exchange.stream
+        if answer is None:
+            if stream is not None:
+                await stream.end()
+            exchange.reply = error_reply(exchange)
+        elif stream is None:
+            exchange.reply = _whole(exchange, answer)
+        else:
+            say = _relay if answer.relay is not None else _translate
+            try:
+                await say(exchange, services, answer, stream)
+            finally:
+                answer.upstream.close()
+                await stream.end()
+            exchange.reply = Reply(200, body=stream.tail)
+        return None
+
+
+def error_reply(exchange: Exchange) -> Reply:
+    """`exchange.error` in the client's protocol: as an HTTP error, or in a stream that has begun as its terminal event."""
+    error = exchange.error or GatewayError("the gateway has no answer")
+    if exchange.responder.started:
+        return Reply(200, body=exchange.wire.encode_stream_error(error))
+    status, body, headers = exchange.wire.encode_error(error, event_id=exchange.id)
+    passed: dict[str, str] = {}
+    if isinstance(error, ProviderError) and error.protocol == exchange.wire.name:
+        passed = {k.lower(): v for k, v in error.headers.items() if k.lower().startswith(_PASSED_BACK)}
+    reply_headers = passed | {k.lower(): v for k, v in headers.items()} | own_headers(exchange)
+    return Reply(status, {**reply_headers, "content-type": "application/json"}, orjson.dumps(body))
+
+
+def own_headers(exchange: Exchange) -> dict[str, str]:
+    """`x-sbgw-*`: the event to look up, and what was decided. All values are of our own making."""
+    headers = {"x-sbgw-event": exchange.id}
+    if exchange.decision is not None:
+        headers["x-sbgw-route"] = exchange.decision.route_class
+        headers["x-sbgw-policy"] = exchange.decision.policy
+    if exchange.answer is not None:
+        headers["x-sbgw-model"] = exchange.answer.candidate.ref
+        if exchange.losses:
+            headers["x-sbgw-loss"] = ",".join(exchange.losses)
+    return headers
+
+
+def _answer_headers(exchange: Exchange, answer: Answer) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if answer.candidate.preserve:
+        headers = {name: value for name, value in answer.headers.items() if name.startswith(_PASSED_BACK)}
+    return headers | own_headers(exchange)
+
+
+def _stream_headers(exchange: Exchange, answer: Answer) -> dict[str, str]:
+    return {**_answer_headers(exchange, answer), **STREAM_HEADERS}
+
+
+def _whole(exchange: Exchange, answer: Answer) -> Reply:
+    headers = {**_answer_headers(exchange, answer), "content-type": "application/json"}
+    if answer.body is not None:
+        exchange.tapped = answer.tapped
+        return Reply(200, headers, answer.body)
+    response = answer.response
+    assert response is not None, "an answer carries something"
+    exchange.tapped = Tapped(started=True, finished=True, stop=response.stop, usage=response.usage, model=response.model)
+    model = exchange.survey.model if exchange.survey is not None else response.model
+    return Reply(200, headers, orjson.dumps(exchange.wire.encode_response(response, model=model)))
+
+
+async def _relay(exchange: Exchange, services: Services, answer: Answer, stream: ClientStream) -> None:
+    """Pass a preserved stream on, byte for byte; the end is held back."""
+    assert answer.relay is not None
+    await stream.begin(_stream_headers(exchange, answer), exchange.wire.keepalive)
+    async for piece in answer.relay:
+        exchange.tapped = piece.tapped
+        if piece.tapped.finished or stream.tail:
+            stream.tail += piece.data
+        elif piece.data:
+            await stream.write(piece.data, alive=piece.at_boundary)
+        error = piece.tapped.error
+        if error is not None:
+            exchange.error = error
+            if not piece.tapped.finished:
+                _note_failure(exchange, services, error)
+                stream.tail += (b"" if piece.at_boundary else b"\n\n") + exchange.wire.encode_stream_error(error)
+                return
+
+
+async def _translate(exchange: Exchange, services: Services, answer: Answer, stream: ClientStream) -> None:
+    """Say the events in the client's protocol; the end is held back."""
+    encoder = answer.encoder
+    assert answer.events is not None
+    assert encoder is not None, "a stream was asked for"
+    exchange.tapped = Tapped(started=True)
+    await stream.begin(
+        _stream_headers(exchange, answer), lambda: encoder.feed(Progress()) or exchange.wire.keepalive()
+    )
+    async for events in answer.events:
+        parts: list[bytes] = []
+        for event in events:
+            match event:
+                case Start(model=model):
+                    exchange.tapped = Tapped(started=True, model=model)
+                case Finish(stop=stop, usage=usage):
+                    model = exchange.tapped.model
+                    exchange.tapped = Tapped(started=True, finished=True, stop=stop, usage=usage, model=model)
+                    stream.tail += encoder.feed(event)
+                    continue
+                case Failure(error=error):
+                    exchange.error = error
+                    _note_failure(exchange, services, error)
+                    stream.tail += encoder.feed(event)
+                    continue
+            parts.append(encoder.feed(event))
+        if data := b"".join(parts):
+            await stream.write(data)
+
+
+def _note_failure(exchange: Exchange, services: Services, error: ProviderError) -> None:
+    """The answer broke off after it had begun: the attempt was a failure after all."""
+    record = exchange.attempts[-1]
+    record.meaning, record.message = error.meaning, error.message
+    services.health.failed(record.candidate.provider, error)

@@ -1,0 +1,52 @@
+"""What the gateway remembers of running sessions: counts and names, in memory, for the session facts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+MAX_SESSIONS = 2000
+"""Sessions remembered; the one longest unused goes first. 200 bytes each."""
+
+
+@dataclass(slots=True, frozen=True)
+class SessionHistory:
+    requests: int = 0
+    tool_errors: int = 0
+    """Turns in a row whose newest tool results held an error."""
+    model: str = ""
+    """`provider/name` that served last."""
+    cost_usd: float = 0.0
+
+
+_NEW = SessionHistory()
+
+
+class Sessions:
+    """Histories by session id, bounded."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, SessionHistory] = OrderedDict()
+
+    def get(self, session: str) -> SessionHistory:
+        """What is known of `session`; a fresh history for an unknown or empty id."""
+        return self._known.get(session, _NEW) if session else _NEW
+
+    def note(self, session: str, *, model: str, tool_results: int, tool_errors: int, cost_usd: float | None) -> None:
+        """A request of `session` has ended; `model` is empty when nothing answered."""
+        if not session:
+            return
+        before = self.get(session)
+        streak = before.tool_errors
+        if tool_results:
+            streak = streak + 1 if tool_errors else 0
+        self._known[session] = replace(
+            before,
+            requests=before.requests + 1,
+            tool_errors=streak,
+            model=model or before.model,
+            cost_usd=before.cost_usd + (cost_usd or 0.0),
+        )
+        self._known.move_to_end(session)
+        if len(self._known) > MAX_SESSIONS:
+            self._known.popitem(last=False)
