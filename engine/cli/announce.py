@@ -1,0 +1,58 @@
+"""The start screen of `sbgw run`: everything needed to connect, on one screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.cli.clients import short
+from engine.cli.screen import safe
+from engine.cli.setup import key_expression
+from engine.gateway import Gateway
+
+
+def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool) -> str:
+    """The text. Keys are never in it, only where they come from."""
+    policy, services = gateway.loaded.policy, gateway.services
+    ready: list[str] = []
+    wanting: list[str] = []
+    for provider in policy.providers.values():
+        if not provider.enabled:
+            continue
+        missing = services.credentials.missing(provider)
+        if missing:
+            wanting.append(f"{provider.name} ({', '.join(missing)})")
+        elif not provider.simulated or provider.name in policy.routed_providers:
+            ready.append(provider.name)
+    lines = [
+        f"policy      {policy.label}   {policy.description}".rstrip(),
+        f"providers   ready: {', '.join(ready) or 'none'}",
+        *_wrapped("            no key: ", wanting),
+        f"key         {'STACKBILT_GATEWAY_KEY' if from_environment else state / 'key'}"
+        + ("" if policy.settings.auth_mode == "local-key" else "   (authentication is off)"),
+        f"records     {state / 'ledger.sqlite'}   (no prompt text; `sbgw events`)",
+        "",
+        "Claude Code:",
+        *("  " + line for line in short("claude-code", url=url, key=key_expression()).splitlines()),
+        "Codex (more: sbgw setup codex):",
+        *("  " + line for line in short("codex", url=url, key=key_expression()).splitlines()),
+        "",
+    ]
+    return safe_lines(lines)
+
+
+def safe_lines(lines: list[str]) -> str:
+    """Lines cleaned of control characters, joined."""
+    return "\n".join(safe(line) for line in lines)
+
+
+def _wrapped(head: str, items: list[str], width: int = 100) -> list[str]:
+    """`items` after `head`, broken at `width`."""
+    lines: list[str] = []
+    line = head
+    for at, item in enumerate(items):
+        piece = item + (", " if at < len(items) - 1 else "")
+        if len(line) + len(piece) > width and line.strip() != head.strip():
+            lines.append(line.rstrip())
+            line = " " * len(head)
+        line += piece
+    return [*lines, line.rstrip()] if items else []

@@ -1,0 +1,63 @@
+"""What every command prints through: text made safe for a terminal, tables, and errors with what to do next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+import click
+
+from engine.policy.problems import PolicyInvalid
+
+OK, PROBLEMS, USAGE, CANNOT_RUN = 0, 1, 2, 3
+"""Exit codes."""
+
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+
+
+def safe(text: str) -> str:
+    """`text` without control and direction characters: recorded names may come from anyone (CWE-150)."""
+    return "".join(c if (c >= " " and c != "\x7f" and not "\x80" <= c <= "\x9f" and c not in _BIDI) else "\ufffd" for c in text)
+
+
+def fail(message: str, hint: str = "", code: int = CANNOT_RUN) -> NoReturn:
+    """Print one clear line, what to do about it, and stop."""
+    click.echo(click.style("error: ", fg="red", bold=True) + safe(message), err=True)
+    if hint:
+        click.echo("  " + safe(hint), err=True)
+    sys.exit(code)
+
+
+def invalid_policy(error: PolicyInvalid) -> NoReturn:
+    """Print every problem of a policy and stop."""
+    from engine.policy.render import render_all
+
+    click.echo(render_all(error.problems), err=True)
+    sys.exit(PROBLEMS)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> None:
+    """A plain table; columns in `right` are aligned right. Wide enough content is cut by rich on a narrow terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    numbers = set(right)
+    view = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for at, heading in enumerate(headings):
+        view.add_column(heading, justify="right" if at in numbers else "left", overflow="fold" if at not in numbers else "ellipsis")
+    for row in rows:
+        view.add_row(*(Text(safe(cell)) for cell in row))
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = 160
+    console.print(view)
+
+
+def money(usd: float | None) -> str:
+    """A cost for people: unknown is `?`, never 0."""
+    if usd is None:
+        return "?"
+    return f"${usd:.4f}" if usd < 1 else f"${usd:.2f}"
