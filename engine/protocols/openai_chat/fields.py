@@ -1,0 +1,132 @@
+"""What Chat Completions calls things: its fields, its roles, its finish reasons, and the loss codes they stand for.
+
+Source: OpenAI's API reference for `POST /chat/completions`, and the fields that compatible servers add (measured).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.llm.errors import Meaning
+from engine.llm.messages import StopReason
+
+NAME = "openai-chat"
+
+MEANT: Mapping[str, str] = {
+    "model": "",
+    "messages": "",
+    "stream": "",
+    "stream_options": "",
+    "tools": "",
+    "tool_choice": "",
+    "functions": "",
+    "function_call": "",
+    "response_format": "",
+    "n": "",
+    "modalities": "",
+    "logprobs": "",
+    "top_logprobs": "",
+    "prompt_cache_key": "",
+    "store": "",
+    "metadata": "",
+    "parallel_tool_calls": "parallel_tools",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "temperature": "sampling",
+    "top_p": "sampling",
+    "top_k": "top_k",
+    "stop": "stop",
+    "seed": "seed",
+    "random_seed": "seed",
+    "reasoning_effort": "effort",
+    "reasoning": "effort",
+    "thinking": "effort",
+    "user": "user",
+    "safety_identifier": "user",
+    "service_tier": "service_tier",
+    "audio": "audio",
+    "web_search_options": "web_search",
+}
+"""Top-level field → loss code when it is set; empty: nothing another protocol could lose, or judged by its value."""
+
+HELD = frozenset(MEANT) - {
+    "stream_options",
+    "n",
+    "modalities",
+    "logprobs",
+    "top_logprobs",
+    "store",
+    "metadata",
+    "audio",
+    "web_search_options",
+}
+"""Top-level fields that the neutral request holds in fields of its own; the others ride in `extra`."""
+
+DOCUMENTED = frozenset(
+    {
+        "audio",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "metadata",
+        "modalities",
+        "n",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "store",
+        "top_logprobs",
+        "verbosity",
+        "web_search_options",
+    }
+)
+"""Extra top-level fields that OpenAI documents; a strict provider is sent no others."""
+
+FINISH: Mapping[str, StopReason] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "model_length": "context_exceeded",
+    "model_context_window_exceeded": "context_exceeded",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "refusal": "refusal",
+    "stop_sequence": "stop_sequence",
+    "pause_turn": "pause_turn",
+}
+"""`finish_reason` in lower case → why the answer ended; every other word (`eos`, `tool_calls`, "") is an ordinary end."""
+
+FAILED: Mapping[str, Meaning] = {
+    "error": "server_error",
+    "insufficient_system_resource": "overloaded",
+    "abort": "broken",
+}
+"""Finish reasons that say the answer broke off → the failure's meaning."""
+
+FINISHED_AS: Mapping[StopReason, str] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "context_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "content_filter": "content_filter",
+}
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""Effort words, weakest first."""
+
+
+def stop_reason(finish: str, *, calls: bool, refused: bool) -> StopReason:
+    """Why an answer ended. A call makes it `tool_use` whatever the word (providers say `stop` too), unless it was cut off."""
+    stop = FINISH.get(finish.lower(), "end_turn")
+    if stop in {"end_turn", "stop_sequence"}:
+        if calls:
+            return "tool_use"
+        if refused:
+            return "refusal"
+    return stop

@@ -1,0 +1,152 @@
+"""Reasoning in assistant messages, which has four names here and no official one.
+
+`reasoning_content`, `reasoning`, `thinking` parts and `reasoning_details` may stand alone or repeat each other; the text
+is taken once. What a provider wants back unchanged (details that are signed or encrypted, `extra_content` of a message or
+a tool call) becomes a seal: a JSON text in `Thinking.opaque`, so it survives a client that speaks another protocol. A
+seal's `tool_call` fields belong to the next tool call of the message.
+
+State of another protocol travels to a Chat client and back as a detail whose `format` is that protocol's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from engine.llm.messages import JsonObject, Thinking
+from engine.protocols.openai_chat.fields import NAME
+
+FIELDS = ("reasoning_content", "reasoning")
+"""Names of the plain text field, the more common first."""
+
+FORMATS = frozenset({"anthropic-messages", "openai-responses", NAME})
+"""`format` of details that carry another protocol's state through a Chat client."""
+_SEAL_KEYS = ("reasoning_details", "extra_content", "tool_call")
+
+
+def text_of(message: Mapping[str, Any], preferred: str = "") -> str:
+    """The reasoning text of a message or delta, once, whichever fields hold it."""
+    for name in (preferred, *FIELDS):
+        value = message.get(name)
+        if isinstance(value, str) and value:
+            return value
+    details = message.get("reasoning_details")
+    return "".join(_detail_text(d) for d in details if isinstance(d, dict)) if isinstance(details, list) else ""
+
+
+def thoughts(message: Mapping[str, Any], preferred: str = "") -> tuple[Thinking, ...]:
+    """The reasoning of a whole message."""
+    listed = message.get("reasoning_details")
+    details = [d for d in listed if isinstance(d, dict)] if isinstance(listed, list) else []
+    if any(d.get("format") in FORMATS for d in details):
+        return tuple(_carried(d) for d in details)
+    text = text_of(message, preferred)
+    opaque = seal(details=details, extra_content=message.get("extra_content"))
+    if not text and not opaque:
+        return ()
+    return (Thinking(text, opaque=opaque, summary=_summarised(details), origin=NAME),)
+
+
+def seal(*, details: Iterable[JsonObject] = (), extra_content: Any = None, tool_call: JsonObject | None = None) -> str:
+    """State to send back as one text; empty when there is none (details that are only text need no seal)."""
+    state: JsonObject = {}
+    kept = list(details)
+    if any(d.get("signature") or d.get("data") for d in kept):
+        state["reasoning_details"] = kept
+    if holds_text(extra_content):
+        state["extra_content"] = extra_content
+    if tool_call:
+        state["tool_call"] = tool_call
+    return orjson.dumps(state).decode() if state else ""
+
+
+def unseal(thinking: Thinking) -> JsonObject | None:
+    """The fields that a seal holds; None when `opaque` is no seal of this protocol."""
+    if thinking.origin != NAME or not thinking.opaque.startswith("{"):
+        return None
+    try:
+        state = orjson.loads(thinking.opaque)
+    except orjson.JSONDecodeError:
+        return None
+    return {key: state[key] for key in _SEAL_KEYS if key in state} if isinstance(state, dict) else None
+
+
+def call_seal(call: Mapping[str, Any]) -> str:
+    """The seal of what a tool call on the wire wants back, empty for nothing."""
+    held = call.get("extra_content")
+    return seal(tool_call={"extra_content": held}) if holds_text(held) else ""
+
+
+def holds_text(extra_content: Any) -> bool:
+    """Is there state in it, not only flags (`{"google": {"thought": true}}`)?"""
+    if isinstance(extra_content, dict):
+        return any(holds_text(value) for value in extra_content.values())
+    return isinstance(extra_content, str) and bool(extra_content)
+
+
+def carried_detail(thinking: Thinking) -> JsonObject:
+    """Another protocol's thinking as a detail for a Chat client; `thoughts` reads it back."""
+    detail: JsonObject = {"type": "reasoning.encrypted" if thinking.redacted else "reasoning.text"}
+    detail["format"] = thinking.origin if thinking.origin in FORMATS else NAME
+    if thinking.text:
+        detail["text"] = thinking.text
+    if thinking.opaque:
+        detail["data" if thinking.redacted else "signature"] = thinking.opaque
+    if thinking.id:
+        detail["id"] = thinking.id
+    if thinking.summary:
+        detail["summarized"] = True
+    return detail
+
+
+class DetailMerger:
+    """Streamed details put together: pieces of one type and index in a row are one detail."""
+
+    __slots__ = ("details",)
+
+    def __init__(self) -> None:
+        self.details: list[JsonObject] = []
+
+    def feed(self, pieces: Any) -> None:
+        """Adds the details of one delta."""
+        for piece in pieces if isinstance(pieces, list) else ():
+            if not isinstance(piece, dict):
+                continue
+            last = self.details[-1] if self.details else None
+            if last is None or (last.get("type"), last.get("index")) != (piece.get("type"), piece.get("index")):
+                self.details.append(dict(piece))
+                continue
+            for key, value in piece.items():
+                old = last.get(key)
+                joined = key in {"text", "summary"} and isinstance(old, str) and isinstance(value, str)
+                if value is not None:
+                    last[key] = old + value if joined and isinstance(old, str) else value
+
+    @property
+    def summarised(self) -> bool:
+        """True when the text is a summary of the reasoning."""
+        return _summarised(self.details)
+
+
+def _carried(detail: JsonObject) -> Thinking:
+    origin = detail.get("format")
+    return Thinking(
+        text=_detail_text(detail),
+        opaque=str(detail.get("signature") or detail.get("data") or ""),
+        redacted=detail.get("type") == "reasoning.encrypted",
+        summary=detail.get("summarized") is True,
+        id=str(detail.get("id") or ""),
+        origin=origin if isinstance(origin, str) and origin in FORMATS else NAME,
+    )
+
+
+def _detail_text(detail: JsonObject) -> str:
+    value = detail.get("text") or detail.get("summary")
+    return value if isinstance(value, str) else ""
+
+
+def _summarised(details: list[JsonObject]) -> bool:
+    kinds = {d.get("type") for d in details if d.get("type") != "reasoning.encrypted"}
+    return kinds == {"reasoning.summary"}

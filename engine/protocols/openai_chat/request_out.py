@@ -1,0 +1,235 @@
+"""A neutral request as the JSON of one Chat Completions provider, and the codes of what it could not say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import re2
+
+from engine.llm.messages import JsonObject, LLMRequest, OutputFormat, Reasoning
+from engine.llm.protocol import Target
+from engine.protocols.openai_chat.fields import DOCUMENTED, EFFORTS, MEANT, NAME
+from engine.protocols.openai_chat.messages_out import Conversation
+from engine.protocols.openai_chat.tools_out import tool_fields
+from engine.protocols.tool_names import ToolNames
+
+_LONGEST_USER = 64
+_MOST_STOPS = 4
+_LOW_BUDGET = 4096
+_MEDIUM_BUDGET = 16384
+_NOT_NAME = re2.compile(r"[^A-Za-z0-9_-]")
+
+_FOREIGN: Mapping[str, str] = {
+    "context_management": "context_management",
+    "container": "container",
+    "mcp_servers": "container",
+    "previous_response_id": "previous_response",
+    "conversation": "previous_response",
+    "background": "background",
+    "top_logprobs": "logprobs",
+}
+"""Top-level fields of the other protocols → loss code."""
+
+_HARMLESS = frozenset(
+    {"metadata", "store", "include", "client_metadata", "stream_options", "truncation", "max_tool_calls", "text"}
+    | {
+        "prompt_cache_retention",
+        "safety_identifier",
+        "inference_geo",
+        "betas",
+        "output_config",
+        "system",
+        "instructions",
+    }
+)
+"""Top-level fields of the other protocols that mean nothing to a Chat provider or are held elsewhere."""
+
+_DROPPED: Mapping[str, str] = {
+    **{name: code for name, code in MEANT.items() if code},
+    "response_format": "output_format",
+}
+
+
+def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, list[str]]:
+    """(body, sorted loss codes)."""
+    losses: set[str] = set()
+    names = ToolNames(request.tools)
+    body: JsonObject = {"model": target.model.name}
+    body["messages"] = Conversation(request, target, names, losses).encode()
+    tools = tool_fields(request, target.quirks, names, losses)
+    body |= tools
+    _limits(request, target, body, losses)
+    _reasoning(request, target, body, losses, tools=bool(tools))
+    if request.output_format is not None:
+        _output_format(request.output_format, target, body, losses)
+    _identity(request, body, losses)
+    if request.stream:
+        body["stream"] = True
+        if target.quirks.stream_usage:
+            body["stream_options"] = {"include_usage": True}
+    _extras(request, target, body, losses)
+    _drop(target.quirks.drop, body, losses)
+    return body, sorted(losses)
+
+
+def _limits(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
+    """Output limit, sampling, stop, seed."""
+    quirks = target.quirks
+    limit = request.max_output_tokens or quirks.default_max_tokens
+    if limit > (most := target.model.max_output) > 0:
+        if request.max_output_tokens:
+            losses.add("max_output_tokens")
+        limit = most
+    if limit:
+        body[quirks.max_tokens_field or "max_tokens"] = limit
+    sampling = {"temperature": request.temperature, "top_p": request.top_p}
+    for field, value in sampling.items():
+        if value is None:
+            continue
+        if quirks.sampling:
+            body[field] = value
+        else:
+            losses.add("sampling")
+    if request.top_k is not None:
+        if request.protocol == NAME and quirks.sampling and not quirks.strict:
+            body["top_k"] = request.top_k
+        else:
+            losses.add("top_k")
+    if request.stop:
+        body["stop"] = list(request.stop[:_MOST_STOPS])
+        if len(request.stop) > _MOST_STOPS:
+            losses.add("stop")
+    if request.seed is not None:
+        if quirks.seed_field:
+            body[quirks.seed_field] = request.seed
+        else:
+            losses.add("seed")
+
+
+def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: set[str], *, tools: bool) -> None:
+    asked = request.reasoning
+    quirks = target.quirks
+    if asked is None:
+        return
+    word = asked_effort(asked, quirks.efforts)
+    off = asked.enabled is False
+    wanted = not off and word != "none" and bool(word or asked.enabled)
+    lost = "effort" if asked.effort else "thinking.budget" if asked.budget_tokens else ""
+    if asked.budget_tokens and not asked.effort and not off:
+        losses.add(lost)
+    if not target.model.reasoning or quirks.reasoning_param == "none":
+        if wanted and lost:
+            losses.add(lost)
+        return
+    fitted = nearest_effort(word, quirks.efforts)
+    if tools and not quirks.tools_with_reasoning:
+        fitted = "none" if "none" in quirks.efforts else ""
+        wanted = False
+    if lost and fitted != word:
+        losses.add(lost)
+    match quirks.reasoning_param:
+        case "reasoning_effort" if fitted:
+            body["reasoning_effort"] = fitted
+        case "thinking" if wanted or off:
+            body["thinking"] = {"type": "enabled" if wanted else "disabled"}
+            if wanted and fitted and quirks.efforts:
+                body["reasoning_effort"] = fitted
+        case "reasoning":
+            held: JsonObject = {"effort": fitted} if fitted else {}
+            if not held and asked.enabled is not None:
+                held["enabled"] = asked.enabled
+            if request.protocol == NAME and not quirks.strict:
+                held |= asked.extra
+            if held:
+                body["reasoning"] = held
+
+
+def asked_effort(asked: Reasoning, accepted: tuple[str, ...]) -> str:
+    """The effort word that a request asks for, a token budget turned into one, empty for the provider's default.
+
+    Thinking switched off is `none`, unless the provider's words are unknown and the client did not use that word itself.
+    """
+    if asked.enabled is False:
+        return "none" if accepted or asked.effort == "none" else ""
+    if asked.effort or not asked.budget_tokens:
+        return asked.effort
+    if asked.budget_tokens < _LOW_BUDGET:
+        return "low"
+    return "medium" if asked.budget_tokens < _MEDIUM_BUDGET else "high"
+
+
+def nearest_effort(word: str, accepted: tuple[str, ...]) -> str:
+    """`word` if `accepted` (empty: all), else the strongest accepted one that is weaker, else the weakest."""
+    if not accepted or word in accepted or word not in EFFORTS:
+        return word
+    weaker = [a for a in accepted if a in EFFORTS and EFFORTS.index(a) < EFFORTS.index(word)]
+    return weaker[-1] if weaker else accepted[0]
+
+
+def _output_format(wanted: OutputFormat, target: Target, body: JsonObject, losses: set[str]) -> None:
+    if wanted.kind == "json_schema" and target.model.structured and target.quirks.json_schema:
+        held: JsonObject = {"name": _NOT_NAME.sub("_", wanted.name)[:64] or "answer", "schema": wanted.schema or {}}
+        if wanted.strict is not None:
+            held["strict"] = wanted.strict
+        body["response_format"] = {"type": "json_schema", "json_schema": held | dict(wanted.extra)}
+        return
+    if target.model.structured:
+        body["response_format"] = {"type": "json_object"}
+        if wanted.kind == "json_object":
+            return
+    losses.add("output_format")
+    text = "Answer with one JSON object and nothing else."
+    if wanted.schema:
+        text += f" It must match this JSON Schema:\n{orjson.dumps(wanted.schema).decode()}"
+    _instruct(body["messages"], text, target.quirks.system_role)
+
+
+def _instruct(messages: list[JsonObject], text: str, role: str) -> None:
+    """Adds `text` to the system message at the start, or puts one there."""
+    first = messages[0] if messages else {}
+    if first.get("role") == role and isinstance(first["content"], str):
+        first["content"] += f"\n\n{text}"
+    else:
+        messages.insert(0, {"role": role, "content": text})
+
+
+def _identity(request: LLMRequest, body: JsonObject, losses: set[str]) -> None:
+    """The end user, the cache key, the service tier."""
+    if request.user:
+        body["user"] = request.user
+        if len(request.user) > _LONGEST_USER:
+            losses.add("user")
+            body["user"] = hashlib.sha256(request.user.encode("utf-8", "replace")).hexdigest()
+    if request.cache_key:
+        body["prompt_cache_key"] = request.cache_key
+    if request.service_tier:
+        if request.protocol.startswith("openai-"):
+            body["service_tier"] = request.service_tier
+        else:
+            losses.add("service_tier")
+
+
+def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
+    own = request.protocol == NAME
+    for name, value in request.extra.items():
+        if name in body or name == "stream_options":
+            continue
+        if own and (not target.quirks.strict or name in DOCUMENTED):
+            body[name] = value
+        elif value and name not in _HARMLESS:
+            losses.add(MEANT.get(name) or "unknown_field" if own else _FOREIGN.get(name, "unknown_field"))
+
+
+def _drop(fields: tuple[str, ...], body: JsonObject, losses: set[str]) -> None:
+    for name in fields:
+        value: Any = body.pop(name, None)
+        if value is None:
+            continue
+        if name == "tool_choice":
+            if value != "auto":
+                losses.add("forced_tool")
+        elif code := _DROPPED.get(name):
+            losses.add(code)

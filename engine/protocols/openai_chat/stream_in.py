@@ -1,0 +1,386 @@
+"""A provider's streamed Chat answer as events, in order whatever order it came in.
+
+Deltas are sorted into pieces (text, thinking, refusal, one per tool call). The first unfinished piece streams, the ones
+behind it wait: a tool call is finished when something follows and its arguments are whole, everything else when something
+follows. Nothing is closed by a finish reason, because deltas and usage still come after it. The answer is complete at
+`[DONE]`, or at the end of the connection if a finish reason was seen; any other end is a failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from engine.llm.catalogue import Quirks
+from engine.llm.errors import ProviderError
+from engine.llm.messages import JsonObject, LLMRequest, Opaque, Refusal, Text, Thinking, ToolCall, Usage
+from engine.llm.protocol import SSEEvent
+from engine.llm.stream import (
+    ArgumentsDelta,
+    BlockStart,
+    BlockStop,
+    Failure,
+    Finish,
+    Start,
+    StreamEvent,
+    TextDelta,
+    ThinkingDelta,
+)
+from engine.protocols import error_bodies, tool_ids
+from engine.protocols.openai_chat import reasoning
+from engine.protocols.openai_chat.answer_in import TOLD, answer_part, broken, failure_of, media_of, usage_in
+from engine.protocols.openai_chat.fields import NAME, stop_reason
+from engine.protocols.tool_names import Origin, ToolNames, custom_text
+
+Kind = Literal["text", "refusal", "thinking", "call", "opaque"]
+
+
+@dataclass(slots=True)
+class Piece:
+    """One block in the making. `unsent` is the index of the first text that no event has carried."""
+
+    kind: Kind
+    texts: list[str] = field(default_factory=list)
+    unsent: int = 0
+    opened: bool = False
+    index: Any = None
+    """Calls: the wire's index, None when it has none."""
+    id: str = ""
+    name: str = ""
+    custom: bool = False
+    """Calls: a custom call on the wire, its input plain text."""
+    details: reasoning.DetailMerger = field(default_factory=reasoning.DetailMerger)
+    extra_content: Any = None
+    opaque: str = ""
+    value: JsonObject = field(default_factory=dict)
+    notes: list[Any] = field(default_factory=list)
+    """Text: annotations."""
+    judged: tuple[int, bool] = (-1, False)
+    """Calls: the last verdict of `whole`, and after how many texts it was given."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def whole(self) -> bool:
+        """Calls: are the arguments a whole JSON object?"""
+        if self.judged[0] != len(self.texts):
+            self.judged = (len(self.texts), _is_object(self.text.strip()))
+        return self.judged[1]
+
+
+class ChatStreamDecoder:
+    """One streamed answer. Feed it every event, then close it."""
+
+    __slots__ = (
+        "_by_index",
+        "_ended",
+        "_extra",
+        "_finish",
+        "_head",
+        "_id",
+        "_matched",
+        "_names",
+        "_pieces",
+        "_quirks",
+        "_spoke",
+        "_started",
+        "_stops",
+        "_usage",
+    )
+
+    def __init__(self, quirks: Quirks, request: LLMRequest | None = None) -> None:
+        self._quirks = quirks
+        self._names = ToolNames(request.tools if request else ())
+        self._stops = request.stop if request else ()
+        self._pieces: list[Piece] = []
+        self._head = 0
+        self._by_index: dict[Any, Piece] = {}
+        self._usage = Usage()
+        self._finish = ""
+        self._matched: str | None = None
+        self._extra: JsonObject = {}
+        self._id = ""
+        self._started = False
+        self._spoke = False
+        """A choice was seen: there is an answer, though it may be empty."""
+        self._ended = False
+
+    def feed(self, event: SSEEvent) -> list[StreamEvent]:
+        """Events that `event` completes."""
+        if self._ended:
+            return []
+        if event.data.strip() == "[DONE]":
+            return self._end()
+        value, error = read_chunk(event)
+        if value is None:
+            return self._fail(error) if error else []
+        out: list[StreamEvent] = []
+        if (usage := usage_in(value, self._quirks)) is not None:
+            self._usage = usage
+        choice = first_choice(value)
+        if choice is not None:
+            self._choice(value, choice, out)
+        if error is not None:
+            return out + self._fail(error)
+        for key in TOLD:
+            if (told := value.get(key)) is not None:
+                self._extra[key] = told
+        return out
+
+    def close(self) -> list[StreamEvent]:
+        """The connection ended."""
+        if self._ended:
+            return []
+        if self._finish:
+            return self._end()
+        return self._fail(broken("the provider's stream ended before the answer was complete"))
+
+    # ── reading ──
+
+    def _choice(self, value: JsonObject, choice: JsonObject, out: list[StreamEvent]) -> None:
+        self._spoke = True
+        if not self._started:
+            self._started = True
+            self._id = str(value.get("id") or "")
+            told = {"created": value["created"]} if isinstance(value.get("created"), int) else {}
+            out.append(Start(self._id, str(value.get("model") or ""), extra=told))
+        delta = choice.get("delta")
+        if delta is None and not self._pieces:
+            delta = choice.get("message")  # a whole answer as one event
+        if isinstance(delta, dict):
+            self._delta(delta)
+            self._flush(out, final=False)
+        if finish := choice.get("finish_reason"):
+            self._finish = str(finish)
+        matched = choice.get("stop_reason")
+        if isinstance(matched, str) and matched in self._stops:
+            self._matched = matched
+        if (failed := failure_of(self._finish)) is not None and not self._ended:
+            out += self._fail(failed)
+
+    def _delta(self, delta: JsonObject) -> None:
+        details = delta.get("reasoning_details")
+        if text := reasoning.text_of(delta, self._quirks.reasoning_field):
+            self._last("thinking").texts.append(text)
+        if details and (text or any(d.get("signature") or d.get("data") for d in details if isinstance(d, dict))):
+            self._last("thinking").details.feed(details)
+        content = delta.get("content")
+        if content:
+            if isinstance(content, str):
+                self._last("text").texts.append(content)
+            elif isinstance(content, list):
+                self._content(content, told=bool(text))
+        if (refusal := delta.get("refusal")) and isinstance(refusal, str):
+            self._last("refusal").texts.append(refusal)
+        if (notes := delta.get("annotations")) and isinstance(notes, list):
+            self._note(notes)
+        if reasoning.holds_text(held := delta.get("extra_content")):
+            self._last("thinking").extra_content = held
+        for made in media_of(delta):
+            self._pieces.append(Piece("opaque", value=made.value))
+        calls = delta.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            if isinstance(call, dict):
+                self._call(call)
+        if isinstance(legacy := delta.get("function_call"), dict):
+            self._call({"index": "function_call", "function": legacy})
+
+    def _content(self, parts: list[Any], *, told: bool) -> None:
+        for part in parts:
+            match answer_part(part):
+                case Text(text):
+                    self._last("text").texts.append(text)
+                case Thinking(text) if not told:
+                    self._last("thinking").texts.append(text)
+                case Refusal(text):
+                    self._last("refusal").texts.append(text)
+                case Opaque(_, value):
+                    self._pieces.append(Piece("opaque", value=value))
+
+    def _note(self, notes: list[Any]) -> None:
+        for piece in self._pieces[self._head :]:
+            if piece.kind == "text":
+                piece.notes += notes
+                return
+        self._extra["annotations"] = [*self._extra.get("annotations", ()), *notes]
+
+    def _last(self, kind: Kind) -> Piece:
+        """The piece that a delta of `kind` belongs to: the last one, or a new one."""
+        if not self._pieces or self._pieces[-1].kind != kind or self._pieces[-1].opaque:
+            self._pieces.append(Piece(kind))
+        return self._pieces[-1]
+
+    def _call(self, call: JsonObject) -> None:
+        custom = call.get("custom")
+        held = custom if isinstance(custom, dict) else call.get("function")
+        function: JsonObject = held if isinstance(held, dict) else {}
+        call_id, name = _word(call.get("id")), _word(function.get("name"))
+        index = call.get("index")
+        piece = self._same_call(index, call_id, name)
+        if piece is None:
+            if sealed := reasoning.call_seal(call):
+                self._pieces.append(Piece("thinking", opaque=sealed))
+            piece = Piece("call", index=index, custom=isinstance(custom, dict))
+            self._pieces.append(piece)
+        if index is not None:
+            self._by_index[index] = piece
+        if call_id and not piece.id and not piece.opened:
+            taken = {p.id for p in self._pieces if p is not piece}
+            piece.id = tool_ids.synthetic(self._id, len(taken)) if call_id in taken else call_id
+        piece.name = piece.name or name
+        text = function.get("input" if piece.custom else "arguments")
+        if isinstance(text, dict):
+            text = orjson.dumps(text).decode()
+        if isinstance(text, str) and text:
+            piece.texts.append(text)
+
+    def _same_call(self, index: Any, call_id: str, name: str) -> Piece | None:
+        """The call that a delta goes on with, None for a new one.
+
+        Indices are missing, all 0, or start anywhere; ids and names are repeated, empty or missing after the first delta.
+        """
+        known = self._by_index.get(index) if index is not None else None
+        if index is None:
+            calls = [p for p in self._pieces if p.kind == "call"]
+            if call_id:
+                return next((p for p in calls if p.id == call_id), None)
+            known = calls[-1] if calls else None
+        if known is None or not name or not known.name:
+            return known
+        if call_id and known.id:
+            return known if call_id == known.id else None
+        return None if known.whole() or name != known.name else known
+
+    # ── writing ──
+
+    def _flush(self, out: list[StreamEvent], *, final: bool) -> None:
+        """Events for what the pieces hold and no event has said, as far as order allows."""
+        while self._head < len(self._pieces):
+            piece = self._pieces[self._head]
+            following = self._head + 1 < len(self._pieces)
+            origin = self._names.origin(piece.name) if piece.kind == "call" else None
+            held_back = origin is not None and origin.kind == "custom" and not piece.custom
+            if not piece.opened:
+                if piece.kind == "call" and not piece.name:
+                    if following or final:
+                        out += self._fail(broken("the provider's answer holds a tool call without a name"))
+                    return
+                piece.opened = True
+                if piece.kind == "call" and not piece.id:
+                    piece.id = tool_ids.synthetic(self._id, sum(p.kind == "call" for p in self._pieces[: self._head]))
+                out.append(BlockStart(self._head, self._block(piece, origin, started=True)))
+            if not held_back:
+                for text in piece.texts[piece.unsent :]:
+                    out.append(_said(piece.kind, self._head, text))
+                piece.unsent = len(piece.texts)
+            if not final and not (following and (piece.kind != "call" or piece.whole())):
+                return
+            block = self._block(piece, origin)
+            if held_back and isinstance(block, ToolCall) and block.arguments:
+                out.append(ArgumentsDelta(self._head, block.arguments))
+            out.append(BlockStop(self._head, block))
+            self._head += 1
+
+    def _block(
+        self, piece: Piece, origin: Origin | None, *, started: bool = False
+    ) -> Text | Refusal | Thinking | ToolCall | Opaque:
+        text = "" if started else piece.text
+        match piece.kind:
+            case "text":
+                return Text(text, extra={"annotations": piece.notes} if piece.notes and not started else {})
+            case "refusal":
+                return Refusal(text)
+            case "opaque":
+                return Opaque(NAME, piece.value)
+            case "thinking":
+                opaque = piece.opaque or reasoning.seal(
+                    details=piece.details.details, extra_content=piece.extra_content
+                )
+                return Thinking(text, opaque="" if started else opaque, summary=piece.details.summarised, origin=NAME)
+        assert origin is not None
+        if piece.custom or origin.kind == "custom":
+            text = text if piece.custom or started else custom_text(text)
+            return ToolCall(piece.id, origin.name, text, kind="custom", namespace=origin.namespace)
+        return ToolCall(piece.id, origin.name, text if text.strip() else "{}", namespace=origin.namespace)
+
+    def _end(self) -> list[StreamEvent]:
+        if not self._spoke:
+            return self._fail(broken("the provider's stream held no answer"))
+        out: list[StreamEvent] = []
+        self._flush(out, final=True)
+        if self._ended:
+            return out
+        self._ended = True
+        stop = stop_reason(
+            "stop_sequence" if self._matched else self._finish,
+            calls=any(p.kind == "call" for p in self._pieces),
+            refused=any(p.kind == "refusal" for p in self._pieces),
+        )
+        out.append(Finish(stop, self._usage, self._matched, extra=self._extra))
+        return out
+
+    def _fail(self, error: ProviderError) -> list[StreamEvent]:
+        self._ended = True
+        opening: list[StreamEvent] = [] if self._started else [Start(self._id, "")]
+        self._started = True
+        return [*opening, Failure(error)]
+
+
+def read_chunk(event: SSEEvent) -> tuple[JsonObject | None, ProviderError | None]:
+    """(chunk, error): the parsed chunk if it holds choices or usage, the error that it is or holds. Never raises."""
+    try:
+        value = orjson.loads(event.data)
+    except orjson.JSONDecodeError:
+        if event.name == "error":
+            return None, error_bodies.provider_error(0, event.data.encode(), {}, protocol=NAME, in_stream=True)
+        return None, broken("the provider's stream holds an event that is no JSON") if event.data.strip() else None
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
+        value = value[0]
+    if not isinstance(value, dict):
+        return None, broken("the provider's stream holds an event that is no JSON object")
+    held = None
+    if value.get("error") or event.name == "error":
+        held = value
+    elif (choice := first_choice(value)) is not None and choice.get("error"):
+        held = choice
+    elif "choices" not in value and (value.get("object") == "error" or value.get("errors") or value.get("detail")):
+        held = value
+    error = None
+    if held is not None:
+        seen = error_bodies.from_value(held)
+        error = error_bodies.provider_error(0, event.data.encode(), {}, protocol=NAME, in_stream=True, read_as=seen)
+    return value, error
+
+
+def first_choice(value: JsonObject) -> JsonObject | None:
+    """The first answer's part of a chunk; other answers (n > 1) have no place in an answer of ours."""
+    choices = value.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and not choice.get("index"):
+            return choice
+    return None
+
+
+def _said(kind: Kind, index: int, text: str) -> StreamEvent:
+    match kind:
+        case "thinking":
+            return ThinkingDelta(index, text)
+        case "call":
+            return ArgumentsDelta(index, text)
+    return TextDelta(index, text)
+
+
+def _is_object(text: str) -> bool:
+    if not text.endswith("}"):
+        return False
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else ""

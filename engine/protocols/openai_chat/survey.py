@@ -1,0 +1,203 @@
+"""One cheap pass over a Chat Completions request: what the facts of a policy are made of.
+
+Nothing is decoded or copied except the newest user text. Only what cannot be a request at all is refused; a field of an
+odd type is a provider's business.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.llm.errors import ClientError
+from engine.llm.messages import JsonObject
+from engine.llm.protocol import Survey
+from engine.protocols.openai_chat.fields import MEANT
+
+_MAX_NAMES = 64
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
+
+
+def survey(body: JsonObject) -> Survey:
+    """The request's measures and needs. Raises ClientError when model or messages are missing or of the wrong kind."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise ClientError("model must be a non-empty string", field="model")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise ClientError("messages must be a non-empty list", field="messages")
+    found = Survey(model=model, stream=body.get("stream") is True, messages=len(messages))
+    _parameters(body, found)
+    _tools(body, found)
+    _messages(messages, found)
+    return found
+
+
+def _parameters(body: JsonObject, found: Survey) -> None:
+    requires = found.requires
+    for name, value in body.items():
+        if value is not None and (code := MEANT.get(name, "unknown_field")):
+            requires.add(code)
+    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    if isinstance(limit, int):
+        found.max_output_tokens = limit
+    temperature = body.get("temperature")
+    if isinstance(temperature, int | float):
+        found.temperature = float(temperature)
+    if body.get("logprobs") or body.get("top_logprobs"):
+        requires.add("logprobs")
+    n = body.get("n")
+    if isinstance(n, int) and n > 1:
+        requires.add("choices")
+    if "audio" in (body.get("modalities") or ()):
+        requires.add("audio")
+    wanted = body.get("response_format")
+    if isinstance(wanted, dict) and wanted.get("type") in {"json_object", "json_schema"}:
+        found.output_format = wanted["type"]
+        requires.add("output_format")
+    if isinstance(key := body.get("prompt_cache_key"), str):
+        found.session = key
+    user = body.get("user") or body.get("safety_identifier")
+    if isinstance(user, str):
+        found.user = user
+    _reasoning(body, found)
+
+
+def _reasoning(body: JsonObject, found: Survey) -> None:
+    effort = body.get("reasoning_effort")
+    asked = body.get("reasoning")
+    switch = body.get("thinking")
+    if isinstance(asked, dict):
+        effort = effort or asked.get("effort")
+        if isinstance(budget := asked.get("max_tokens"), int):
+            found.thinking_budget = budget
+            found.requires.add("thinking.budget")
+        found.thinking = bool(asked.get("enabled")) or found.thinking_budget > 0
+    if isinstance(effort, str):
+        found.effort = effort
+        found.thinking = effort not in {"", "none"}
+    if isinstance(switch, dict) and "type" in switch:
+        found.thinking = switch["type"] != "disabled"
+
+
+def _tools(body: JsonObject, found: Survey) -> None:
+    names: list[str] = []
+    for tool in body.get("tools") or ():
+        if not isinstance(tool, dict):
+            continue
+        kind = tool.get("type", "function")
+        described = tool.get(kind) if kind in {"function", "custom"} else None
+        if described is None and kind != "function":
+            found.server_tools += 1
+            found.requires.add("web_search" if str(kind).startswith("web_search") else "server_tool")
+            continue
+        if kind == "custom":
+            found.requires.add("custom_tool")
+        if "cache_control" in tool:
+            _mark(found)
+        names.append(str((described if isinstance(described, dict) else tool).get("name", "")))
+    names += [str(f.get("name", "")) for f in body.get("functions") or () if isinstance(f, dict)]
+    found.tools = len(names)
+    found.tool_names = tuple(names[:_MAX_NAMES])
+    choice = body.get("tool_choice") or body.get("function_call") or "auto"
+    if isinstance(choice, dict):
+        allowed = choice.get("allowed_tools")
+        found.tool_choice = allowed.get("mode", "auto") if isinstance(allowed, dict) else "tool"
+    else:
+        found.tool_choice = {"any": "required"}.get(choice, str(choice))
+    if found.tool_choice in {"required", "tool"}:
+        found.requires.add("forced_tool")
+
+
+def _messages(messages: list[Any], found: Survey) -> None:
+    requires = found.requires
+    newest: Any = None
+    talking = False
+    role: Any = ""
+    message: Any = {}
+    for position, message in enumerate(messages):
+        role = message.get("role") if isinstance(message, dict) else None
+        if not isinstance(role, str):
+            raise ClientError("a message must be an object with a role", field=f"messages[{position}]")
+        content = message.get("content")
+        if role in {"tool", "function"}:
+            found.tool_results += 1
+            if isinstance(content, list):
+                _parts(content, found, "image.tool_result")
+        elif role == "assistant":
+            found.turns += 1
+            found.tool_results = 0
+            if calls := message.get("tool_calls"):
+                found.tool_calls += len(calls)
+            elif message.get("function_call"):
+                found.tool_calls += 1
+            for name in _REASONING:
+                if message.get(name):
+                    requires.add("thinking.signature")
+            if isinstance(content, list):
+                _parts(content, found, "image")
+        elif role == "user":
+            newest = content
+            if isinstance(content, list):
+                _parts(content, found, "image")
+        else:
+            if talking:
+                requires.add("system.mid")
+            found.system_bytes += _size(content)
+            if isinstance(content, list):
+                _parts(content, found, "image")
+            continue
+        talking = True
+    found.last_role = {"function": "tool", "developer": "system"}.get(role, role)
+    if role == "assistant" and not message.get("tool_calls"):
+        requires.add("prefill")
+    found.newest_user_text = _text(newest)
+
+
+def _parts(content: list[Any], found: Survey, image: str) -> None:
+    for part in content:
+        if not isinstance(part, dict):
+            continue
+        if "cache_control" in part:
+            _mark(found)
+        match part.get("type"):
+            case "text" | "refusal":
+                pass
+            case "image_url":
+                found.images += 1
+                found.requires.add(image)
+                held = part.get("image_url")
+                url = held.get("url") if isinstance(held, dict) else held
+                if isinstance(url, str) and url.startswith("data:"):
+                    found.media_bytes += len(url)
+            case "file":
+                found.documents += 1
+                found.requires.add("document")
+                held = part.get("file")
+                data = held.get("file_data") if isinstance(held, dict) else None
+                found.media_bytes += len(data) if isinstance(data, str) else 0
+            case "input_audio":
+                found.requires.add("audio")
+            case "thinking":
+                found.requires.add("thinking.signature")
+            case _:
+                found.requires.add("unknown_block")
+
+
+def _mark(found: Survey) -> None:
+    found.cache_marks += 1
+    found.requires.add("cache_control")
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _size(content: Any) -> int:
+    if not isinstance(content, str):
+        content = _text(content)
+    return len(content) if content.isascii() else len(content.encode("utf-8", "replace"))

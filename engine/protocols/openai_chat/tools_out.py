@@ -1,0 +1,143 @@
+"""The tools of a request as Chat functions, and which of them the model is shown.
+
+Namespaces are flattened and custom tools become functions of one text (`engine.protocols.tool_names`). Tools that a search
+must find first are hidden until the conversation names them; tools that a provider would run are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from engine.llm.catalogue import Quirks
+from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolResult
+from engine.protocols.openai_chat.fields import NAME
+from engine.protocols.tool_names import ToolNames, custom_schema
+
+
+def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str]) -> JsonObject:
+    """`tools`, `tool_choice` and `parallel_tool_calls` of the body; none of them when no tool is left to show."""
+    offered = [_wire(tool, namespace, names) for tool, namespace in _shown(request, losses)]
+    choice = _choice(request, quirks, names, losses, {tool["function"]["name"] for tool in offered})
+    if not offered:
+        return {}
+    fields: JsonObject = {"tools": offered}
+    if choice is not None:
+        fields["tool_choice"] = choice
+    if request.parallel_tool_calls is not None:
+        if quirks.parallel_tools:
+            fields["parallel_tool_calls"] = request.parallel_tool_calls
+        else:
+            losses.add("parallel_tools")
+    return fields
+
+
+def _shown(request: LLMRequest, losses: set[str]) -> Iterator[tuple[Tool, str]]:
+    """(tool, its namespace) of every tool that the model shall see, in order."""
+    loaded: set[str] | None = None
+    for tool in request.tools:
+        if tool.kind == "server":
+            losses.add(_server_loss(tool))
+            continue
+        if tool.kind == "namespace":
+            losses.add("namespace")
+        group = tool.members if tool.kind == "namespace" else (tool,)
+        for member in group:
+            if member.kind == "server":
+                losses.add(_server_loss(member))
+                continue
+            if member.deferred or tool.deferred:
+                losses.add("tool_search")
+                loaded = _loaded(request) if loaded is None else loaded
+                if member.name not in loaded and tool.name not in loaded:
+                    continue
+            if "cache_control" in member.extra:
+                losses.add("cache_control")
+            yield member, tool.name if tool.kind == "namespace" else ""
+
+
+def _wire(tool: Tool, namespace: str, names: ToolNames) -> JsonObject:
+    function: JsonObject = {"name": names.wire(tool.name, namespace)}
+    description = tool.description
+    if tool.kind == "custom":
+        form = tool.extra.get("format")
+        if isinstance(form, dict) and isinstance(grammar := form.get("definition"), str):
+            description += f"\n\nThe input must follow this {form.get('syntax') or ''} grammar:\n{grammar}"
+        function["description"] = description.strip()
+        function["parameters"] = custom_schema("The whole input as plain text.")
+        return {"type": "function", "function": function}
+    if description:
+        function["description"] = description
+    schema = tool.schema or {"type": "object", "properties": {}}
+    # The dialect's name says nothing to a model, and some servers refuse it.
+    function["parameters"] = {k: v for k, v in schema.items() if k != "$schema"} if "$schema" in schema else schema
+    if tool.strict:
+        function["strict"] = True
+    return {"type": "function", "function": function}
+
+
+def _choice(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str], offered: set[str]) -> Any:
+    choice = request.tool_choice
+    if choice is None:
+        return None
+    if choice.extra and request.protocol == NAME and not quirks.strict:
+        return dict(choice.extra)
+    match choice.mode:
+        case "auto" | "none":
+            return choice.mode
+        case "required" if quirks.forced_tools and offered:
+            return quirks.tool_choice_any
+        case "tool" if quirks.forced_tools:
+            wire = _named(choice.name, request, names)
+            if wire in offered:
+                return {"type": "function", "function": {"name": wire}}
+    losses.add("forced_tool")
+    return "auto"
+
+
+def _named(name: str, request: LLMRequest, names: ToolNames) -> str:
+    for tool in request.tools:
+        if tool.kind == "namespace" and any(member.name == name for member in tool.members):
+            return names.wire(name, tool.name)
+    return names.wire(name)
+
+
+def _server_loss(tool: Tool) -> str:
+    kind = str(tool.extra.get("type") or tool.name)
+    if kind.startswith("web_search"):
+        return "web_search"
+    return "tool_search" if kind.startswith("tool_search") else "server_tool"
+
+
+def _loaded(request: LLMRequest) -> set[str]:
+    """Names that a tool search has found so far, and of every tool that was called."""
+    found: set[str] = set()
+    for message in request.messages:
+        for block in message.content:
+            if isinstance(block, ToolCall):
+                found.add(block.name)
+            elif isinstance(block, ToolResult):
+                for inner in block.content:
+                    if isinstance(inner, Opaque):
+                        found |= set(_references(inner.value))
+            elif isinstance(block, Opaque):
+                found |= set(_references(block.value))
+    return found
+
+
+def _references(value: Any) -> Iterator[str]:
+    """Tool names in a `tool_reference`, a tool search result (Messages) or a tool search output (Responses)."""
+    if not isinstance(value, dict):
+        return
+    match value.get("type"):
+        case "tool_reference":
+            yield str(value.get("tool_name", ""))
+        case "tool_search_tool_result" | "tool_search_tool_search_result":
+            yield from _references(value.get("content"))
+            for reference in value.get("tool_references") or ():
+                yield from _references(reference)
+        case "tool_search_output":
+            for tool in value.get("tools") or ():
+                if isinstance(tool, dict):
+                    yield str(tool.get("name", ""))
+                    yield from (str(t.get("name", "")) for t in tool.get("tools") or () if isinstance(t, dict))
