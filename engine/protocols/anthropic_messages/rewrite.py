@@ -1,0 +1,150 @@
+"""The preserve path: a client's own JSON for a provider of the same protocol, changed only where the target's row says so.
+
+`model` always changes. Everything else stays as it is and where it is, unless it is what a quirk names (a thinking form the
+model refuses, sampling, a forced tool, a field to drop), asks for more output than a known model gives, or is a thinking
+block of ours from an earlier, translated turn. The client's object is never changed in place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.llm.catalogue import Quirks
+from engine.llm.messages import JsonObject
+from engine.llm.protocol import Target
+from engine.protocols.anthropic_messages.request_in import decode_reasoning
+from engine.protocols.anthropic_messages.thinking import encode_thinking, nearest
+from engine.protocols.anthropic_messages.words import UNSEALED
+
+_FORMS = {"enabled": "budget", "adaptive": "adaptive"}
+
+
+def rewrite(body: JsonObject, target: Target) -> JsonObject:
+    """See `WireProtocol.rewrite`."""
+    changed: JsonObject = {**body, "model": target.model.name}
+    quirks = target.quirks
+    if target.model.known and _above(body.get("max_tokens"), target.model.max_output):
+        changed["max_tokens"] = target.model.max_output
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        if any(_has_unsealed(message) for message in messages):
+            messages = changed["messages"] = _without_unsealed(messages)
+        if not quirks.mid_system and any(m.get("role") == "system" for m in messages if isinstance(m, dict)):
+            changed["messages"] = _folded(messages)
+    _thinking(changed, quirks)
+    if not quirks.sampling:
+        for name in ("temperature", "top_p", "top_k"):
+            changed.pop(name, None)
+    choice = body.get("tool_choice")
+    if not quirks.forced_tools and isinstance(choice, dict) and choice.get("type") in ("any", "tool"):
+        changed["tool_choice"] = {**{k: v for k, v in choice.items() if k != "name"}, "type": "auto"}
+    for name in quirks.drop:
+        changed.pop(name, None)
+    return changed
+
+
+def _thinking(body: JsonObject, quirks: Quirks) -> None:
+    thinking = body.get("thinking")
+    config = body.get("output_config")
+    config = config if isinstance(config, dict) else {}
+    effort = config.get("effort")
+    limit = body.get("max_tokens")
+    if isinstance(thinking, dict) and _unfit(thinking, quirks):
+        asked = decode_reasoning(thinking, config)
+        most = limit if isinstance(limit, int) else 0
+        encoded = encode_thinking(asked, quirks=quirks, max_tokens=most, losses=set()) if asked else (None, "")
+        if encoded[0] is None:
+            del body["thinking"]
+            _without_thinking_edits(body)
+        else:
+            body["thinking"] = encoded[0]
+        fitting = encoded[1]
+    elif isinstance(effort, str) and quirks.efforts:
+        fitting = nearest(effort, quirks.efforts)
+    elif quirks.thinking in ("none", "budget") and not quirks.efforts:
+        fitting = ""
+    else:
+        return
+    if fitting != (effort or ""):
+        rest = {key: value for key, value in config.items() if key != "effort"}
+        body["output_config"] = {**rest, "effort": fitting} if fitting else rest
+        if not body["output_config"]:
+            del body["output_config"]
+
+
+def _unfit(thinking: JsonObject, quirks: Quirks) -> bool:
+    form = _FORMS.get(str(thinking.get("type")))
+    if quirks.thinking == "none":
+        return True
+    return bool(quirks.thinking) and form is not None and form != quirks.thinking
+
+
+def _without_thinking_edits(body: JsonObject) -> None:
+    """An edit of thinking blocks is refused where nothing thinks."""
+    management = body.get("context_management")
+    edits = management.get("edits") if isinstance(management, dict) else None
+    if not isinstance(management, dict) or not isinstance(edits, list):
+        return
+    kept = [e for e in edits if not (isinstance(e, dict) and str(e.get("type", "")).startswith("clear_thinking"))]
+    if len(kept) == len(edits):
+        return
+    if kept:
+        body["context_management"] = {**management, "edits": kept}
+    else:
+        del body["context_management"]
+
+
+def _has_unsealed(message: Any) -> bool:
+    if not isinstance(message, dict) or message.get("role") != "assistant":
+        return False
+    content = message.get("content")
+    return isinstance(content, list) and any(_is_unsealed(block) for block in content)
+
+
+def _is_unsealed(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") == "thinking" and block.get("signature") == UNSEALED
+
+
+def _without_unsealed(messages: list[Any]) -> list[Any]:
+    kept = []
+    for message in messages:
+        if _has_unsealed(message):
+            content = [block for block in message["content"] if not _is_unsealed(block)]
+            if not content:
+                continue
+            message = {**message, "content": content}
+        kept.append(message)
+    return kept
+
+
+def _folded(messages: list[Any]) -> list[Any]:
+    """System messages inside the conversation as text of the user, joined to the user message before or after them."""
+    folded: list[Any] = []
+    for message in messages:
+        if not isinstance(message, dict):
+            folded.append(message)
+            continue
+        role = "user" if message.get("role") == "system" else message.get("role")
+        last = folded[-1] if folded else None
+        if role == "user" and isinstance(last, dict) and last.get("role") == "user":
+            blocks = _blocks(last.get("content")) + _blocks(message.get("content"))
+            folded[-1] = {**last, "content": sorted(blocks, key=_after_results)}
+        elif role != message.get("role"):
+            folded.append({"role": role, "content": message.get("content")})
+        else:
+            folded.append(message)
+    return folded
+
+
+def _blocks(content: Any) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if isinstance(content, str) and content else []
+
+
+def _after_results(block: Any) -> bool:
+    return not (isinstance(block, dict) and block.get("type") == "tool_result")
+
+
+def _above(value: Any, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < most < value

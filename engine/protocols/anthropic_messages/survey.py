@@ -1,0 +1,375 @@
+"""One pass over a request's JSON: the numbers and codes that policies read before anything is decoded.
+
+Everything odd inside a block is somebody else's business (the decoder's, or the provider's on the preserve path); only what
+makes the whole no request of this protocol is an error. The pass touches every block once and copies no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import re2
+
+from engine.llm.errors import ClientError
+from engine.llm.messages import JsonObject
+from engine.llm.protocol import Survey
+from engine.protocols.anthropic_messages.words import REQUEST_FIELDS, TOOL_FIELDS
+
+_MAX_TOOL_NAMES = 64
+_MAX_TEXT = 32768
+_OLD_SESSION = re2.compile(r"_session_([0-9a-fA-F-]{36})$")
+_COMPACTION = re2.compile(
+    r"(?i)\b(?:create|write|provide|produce)\s+(?:a|an)\s+(?:\w+,?\s+){0,3}summary\s+of\s+(?:the|our|this)\s+conversation"
+)
+_COMPACTION_HEAD = 4096
+_INJECTED = "<system-reminder>"
+
+_FIELD_CODES = {
+    "top_k": "top_k",
+    "stop_sequences": "stop",
+    "temperature": "sampling",
+    "top_p": "sampling",
+    "service_tier": "service_tier",
+    "context_management": "context_management",
+    "container": "container",
+    "mcp_servers": "container",
+    "output_format": "output_format",
+    "cache_control": "cache_control",
+    "max_tokens": "max_output_tokens",
+}
+
+
+def survey(body: JsonObject) -> Survey:
+    """See `WireProtocol.survey`."""
+    found = Survey()
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise ClientError("model: a model name is required", field="model")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise ClientError("messages: a list of at least one message is required", field="messages")
+    found.model = model
+    found.stream = body.get("stream") is True
+    _settings(found, body)
+    _system(found, body.get("system"))
+    _tools(found, body.get("tools"))
+    _messages(found, messages)
+    return found
+
+
+def _settings(found: Survey, body: JsonObject) -> None:
+    requires = found.requires
+    for field, value in body.items():
+        if value is None:
+            continue
+        if (code := _FIELD_CODES.get(field)) is not None:
+            requires.add(code)
+        elif field not in REQUEST_FIELDS:
+            requires.add("unknown_field")
+    if isinstance(limit := body.get("max_tokens"), int):
+        found.max_output_tokens = max(limit, 0)
+    if isinstance(temperature := body.get("temperature"), int | float):
+        found.temperature = float(temperature)
+    if "cache_control" in requires:
+        found.cache_marks += 1
+    _thinking(found, body.get("thinking"), body.get("output_config"), body.get("output_format"))
+    _tool_choice(found, body.get("tool_choice"))
+    _metadata(found, body.get("metadata"))
+    management = body.get("context_management")
+    edits = management.get("edits") if isinstance(management, dict) else None
+    for edit in edits if isinstance(edits, list) else ():
+        if isinstance(edit, dict) and str(edit.get("type", "")).startswith("compact"):
+            requires.add("compaction")
+
+
+def _thinking(found: Survey, thinking: Any, config: Any, old_format: Any) -> None:
+    if isinstance(thinking, dict):
+        found.thinking = thinking.get("type") in ("enabled", "adaptive")
+        if isinstance(budget := thinking.get("budget_tokens"), int):
+            found.thinking_budget = budget
+            found.requires.add("thinking.budget")
+    output_format = old_format
+    if isinstance(config, dict):
+        if isinstance(effort := config.get("effort"), str) and effort:
+            found.effort = effort
+            found.requires.add("effort")
+        output_format = config.get("format") or old_format
+        if not config.keys() <= {"effort", "format"}:
+            found.requires.add("unknown_field")
+    if isinstance(output_format, dict):
+        found.output_format = "json_schema"
+        found.requires.add("output_format")
+
+
+def _tool_choice(found: Survey, choice: Any) -> None:
+    if not isinstance(choice, dict):
+        return
+    match choice.get("type"):
+        case "any":
+            found.tool_choice = "required"
+            found.requires.add("forced_tool")
+        case "tool":
+            found.tool_choice = "tool"
+            found.requires.add("forced_tool")
+        case "none":
+            found.tool_choice = "none"
+    if choice.get("disable_parallel_tool_use") is not None:
+        found.requires.add("parallel_tools")
+
+
+def _metadata(found: Survey, metadata: Any) -> None:
+    user = metadata.get("user_id") if isinstance(metadata, dict) else None
+    if not isinstance(user, str) or not user:
+        return
+    found.user = user
+    found.session = session_id(user)
+    found.requires.add("user")
+
+
+def session_id(user: str) -> str:
+    """The session that a client wrote into its user id: as a JSON member or as `…_session_<uuid>`; empty if none."""
+    if user.startswith("{"):
+        try:
+            value = orjson.loads(user)
+        except orjson.JSONDecodeError:
+            return ""
+        session = value.get("session_id")
+        return session if isinstance(session, str) else ""
+    match = _OLD_SESSION.search(user)
+    return match.group(1) if match else ""
+
+
+def _system(found: Survey, system: Any) -> None:
+    if isinstance(system, str):
+        found.system_bytes += len(system)
+    elif isinstance(system, list):
+        for block in system:
+            if isinstance(block, dict):
+                found.system_bytes += _length(block.get("text"))
+                if block.get("cache_control"):
+                    _mark(found)
+
+
+def _tools(found: Survey, tools: Any) -> None:
+    if not isinstance(tools, list):
+        return
+    requires = found.requires
+    names: list[str] = []
+    for tool in tools:
+        if not isinstance(tool, dict):
+            continue
+        kind = tool.get("type")
+        name = tool.get("name")
+        if isinstance(name, str) and len(names) < _MAX_TOOL_NAMES:
+            names.append(name)
+        if tool.get("cache_control"):
+            _mark(found)
+        if tool.get("defer_loading"):
+            requires.add("tool_search")
+        if kind is None or kind == "custom":
+            found.tools += 1
+            if not tool.keys() <= TOOL_FIELDS:
+                requires.add("unknown_field")
+        else:
+            _special_tool(found, str(kind))
+    found.tool_names = tuple(names)
+
+
+_CLIENT_RUN = ("bash_", "text_editor_", "computer_", "memory_")
+"""Tools of the vendor's own design that the client runs: no schema is sent, so only this protocol can offer them."""
+
+
+def _special_tool(found: Survey, kind: str) -> None:
+    if kind.startswith(_CLIENT_RUN):
+        found.tools += 1
+        found.requires.add("server_tool")
+        return
+    found.server_tools += 1
+    if kind.startswith("web_search"):
+        found.requires.add("web_search")
+    elif kind.startswith("tool_search"):
+        found.requires.add("tool_search")
+    elif kind.startswith("mcp"):
+        found.requires.add("container")
+    else:
+        found.requires.add("server_tool")
+
+
+def _messages(found: Survey, messages: list[Any]) -> None:
+    requires = found.requires
+    found.messages = len(messages)
+    turns = 0
+    newest = 0
+    role: Any = ""
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(role := message.get("role"), str):
+            raise ClientError(f"messages.{index}: a role is required", field=f"messages[{index}].role")
+        if role == "assistant":
+            turns += 1
+            newest = index + 1
+        elif role == "system":
+            requires.add("system.mid")
+        if len(message) > 2:
+            requires.add("unknown_field")
+        content = message.get("content")
+        if isinstance(content, list):
+            for block in content:
+                if isinstance(block, dict):
+                    if (kind := block.get("type")) != "text":
+                        (_BLOCKS.get(kind) or _other)(found, block)
+                    elif len(block) > 2:
+                        _marked_text(found, block)
+        if role == "system":
+            found.system_bytes += _text_length(content)
+    found.turns = turns
+    if role == "assistant":
+        requires.add("prefill")
+    _newest_turn(found, messages[newest:])
+    found.last_role = "tool" if found.tool_results else role
+    found.newest_user_text = newest_user_text(messages)
+    found.compaction = _is_compaction(messages[-1])
+
+
+def _newest_turn(found: Survey, messages: list[JsonObject]) -> None:
+    for message in messages:
+        content = message.get("content")
+        if not isinstance(content, list) or message["role"] != "user":
+            continue
+        for block in content:
+            if isinstance(block, dict) and block.get("type") == "tool_result":
+                found.tool_results += 1
+                found.tool_errors += block.get("is_error") is True
+
+
+def newest_user_text(messages: list[JsonObject]) -> str:
+    """What the user wrote last, without what clients inject around it; at most 32,768 characters, empty if nothing."""
+    for message in reversed(messages):
+        if message.get("role") != "user":
+            continue
+        content = message.get("content")
+        if isinstance(content, str):
+            texts = [content]
+        else:
+            blocks = content if isinstance(content, list) else ()
+            texts = [b["text"] for b in blocks if isinstance(b, dict) and isinstance(b.get("text"), str)]
+        texts = [text for text in texts if text and not text.startswith(_INJECTED)]
+        if texts:
+            return texts[0][:_MAX_TEXT] if len(texts) == 1 else "\n".join(texts)[:_MAX_TEXT]
+    return ""
+
+
+def _is_compaction(last: JsonObject) -> bool:
+    """A coding agent's summary request is its last user message's last text and says so in its first lines."""
+    if last.get("role") != "user":
+        return False
+    content = last.get("content")
+    if isinstance(content, list) and content and isinstance(content[-1], dict):
+        content = content[-1].get("text")
+    return isinstance(content, str) and _COMPACTION.search(content[:_COMPACTION_HEAD]) is not None
+
+
+def _mark(found: Survey) -> None:
+    found.cache_marks += 1
+    found.requires.add("cache_control")
+
+
+def _marked_text(found: Survey, block: JsonObject) -> None:
+    if block.get("cache_control"):
+        _mark(found)
+    if block.get("citations"):
+        found.requires.add("citations")
+
+
+def _media(found: Survey, block: JsonObject) -> None:
+    source = block.get("source")
+    if isinstance(source, dict):
+        found.media_bytes += _length(source.get("data"))
+        if source.get("type") == "file":
+            found.requires.add("container")
+    if block.get("cache_control"):
+        _mark(found)
+
+
+def _image(found: Survey, block: JsonObject) -> None:
+    found.images += 1
+    found.requires.add("image")
+    _media(found, block)
+
+
+def _document(found: Survey, block: JsonObject) -> None:
+    found.documents += 1
+    found.requires.add("document")
+    citations = block.get("citations")
+    if isinstance(citations, dict) and citations.get("enabled"):
+        found.requires.add("citations")
+    _media(found, block)
+
+
+def _tool_use(found: Survey, block: JsonObject) -> None:
+    found.tool_calls += 1
+    if block.get("cache_control"):
+        _mark(found)
+
+
+def _tool_result(found: Survey, block: JsonObject) -> None:
+    if block.get("is_error") is True:
+        found.requires.add("tool_result.error")
+    if block.get("cache_control"):
+        _mark(found)
+    content = block.get("content")
+    if not isinstance(content, list):
+        return
+    for part in content:
+        if isinstance(part, dict) and (kind := part.get("type")) != "text":
+            if kind == "image":
+                found.requires.add("image.tool_result")
+            (_BLOCKS.get(kind) or _other)(found, part)
+
+
+def _thinking_block(found: Survey, _: JsonObject) -> None:
+    found.requires.add("thinking.signature")
+
+
+def _tool_reference(found: Survey, _: JsonObject) -> None:
+    found.requires.add("tool_search")
+
+
+def _compacted(found: Survey, _: JsonObject) -> None:
+    found.requires.add("compaction")
+
+
+def _upload(found: Survey, _: JsonObject) -> None:
+    found.requires.add("container")
+
+
+def _other(found: Survey, block: JsonObject) -> None:
+    kind = block.get("type")
+    known = isinstance(kind, str) and (kind.endswith("_tool_result") or kind in ("server_tool_use", "mcp_tool_use"))
+    found.requires.add("server_tool.result" if known else "unknown_block")
+
+
+_BLOCKS: dict[Any, Callable[[Survey, JsonObject], None]] = {
+    "image": _image,
+    "document": _document,
+    "tool_use": _tool_use,
+    "tool_result": _tool_result,
+    "thinking": _thinking_block,
+    "redacted_thinking": _thinking_block,
+    "tool_reference": _tool_reference,
+    "tool_addition": _tool_reference,
+    "tool_search_tool_result": _tool_reference,
+    "compaction": _compacted,
+    "container_upload": _upload,
+}
+
+
+def _length(text: Any) -> int:
+    return len(text) if isinstance(text, str) else 0
+
+
+def _text_length(content: Any) -> int:
+    if isinstance(content, list):
+        return sum(_length(block.get("text")) for block in content if isinstance(block, dict))
+    return _length(content)

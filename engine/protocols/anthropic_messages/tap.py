@@ -1,0 +1,92 @@
+"""Listening to a preserved stream: as little as possible, because every byte of it passes by."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import orjson
+
+from engine.llm.errors import ProviderError
+from engine.llm.messages import JsonObject
+from engine.llm.protocol import SSEEvent, Tapped
+from engine.protocols import error_bodies
+from engine.protocols.anthropic_messages.usage import decode_usage, merge_usage
+from engine.protocols.anthropic_messages.words import NAME, stop_reason
+
+
+class Tap:
+    """See `StreamTap`. The named deltas that make up nearly all of a stream are not even parsed."""
+
+    def __init__(self) -> None:
+        self._known = Tapped()
+        self._usage: JsonObject = {}
+        self._stop: str | None = None
+        self._has_call = False
+
+    def feed(self, event: SSEEvent) -> Tapped:
+        """See `StreamTap.feed`."""
+        name = event.name
+        if name == "content_block_delta" and self._known.started:
+            return self._known
+        if name in ("content_block_stop", "ping") or self._known.error or event.data.strip() in ("", "[DONE]"):
+            return self._known
+        try:
+            value = orjson.loads(event.data)
+        except orjson.JSONDecodeError:
+            value = None
+        if not isinstance(value, dict):
+            return self._fail("the provider sent an event that is no JSON object")
+        kind = value.get("type")
+        if not isinstance(kind, str):
+            kind = "error" if value.get("error") else name
+        self._take(kind, value, event.data)
+        return self._known
+
+    def close(self) -> Tapped:
+        """See `StreamTap.close`."""
+        if not self._known.finished and not self._known.error:
+            self._fail("the provider's stream ended before its answer did")
+        return self._known
+
+    def _take(self, kind: str, value: JsonObject, data: str) -> None:
+        match kind:
+            case "message_start":
+                message = value.get("message")
+                message = message if isinstance(message, dict) else {}
+                self._usage = merge_usage(self._usage, message.get("usage"))
+                model, answer_id = str(message.get("model") or ""), str(message.get("id") or "")
+                usage = decode_usage(self._usage) if self._usage else None
+                self._known = dataclasses.replace(self._known, model=model, id=answer_id, usage=usage)
+            case "content_block_start":
+                block = value.get("content_block")
+                self._has_call |= isinstance(block, dict) and block.get("type") == "tool_use"
+                self._start()
+            case "content_block_delta":
+                self._start()
+            case "message_delta":
+                delta = value.get("delta")
+                if isinstance(delta, dict) and isinstance(reason := delta.get("stop_reason"), str):
+                    self._stop = reason
+                self._usage = merge_usage(self._usage, value.get("usage"))
+                self._known = dataclasses.replace(
+                    self._known,
+                    started=True,
+                    usage=decode_usage(self._usage),
+                    stop=stop_reason(self._stop, has_tool_call=self._has_call) if self._stop else None,
+                )
+            case "message_stop":
+                stop = stop_reason(self._stop, has_tool_call=self._has_call)
+                self._known = dataclasses.replace(self._known, started=True, finished=True, stop=stop)
+            case "error":
+                seen = error_bodies.from_value(value)
+                error = error_bodies.provider_error(0, data.encode(), {}, protocol=NAME, in_stream=True, read_as=seen)
+                self._known = dataclasses.replace(self._known, error=error)
+
+    def _start(self) -> None:
+        if not self._known.started:
+            self._known = dataclasses.replace(self._known, started=True)
+
+    def _fail(self, message: str) -> Tapped:
+        error = ProviderError(message, meaning="broken", protocol=NAME, in_stream=True)
+        self._known = dataclasses.replace(self._known, error=error)
+        return self._known
