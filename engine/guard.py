@@ -57,7 +57,9 @@ class Guard:
         if not target.startswith("/"):
             raise ClientError("the request line must name a path", code="absolute_target")
         if headers.get("host", "").lower() not in self.hosts:
-            raise Misdirected("this gateway is not known under that host name; use http://localhost or http://127.0.0.1")
+            raise Misdirected(
+                "this gateway is not known under that host name; use http://localhost or http://127.0.0.1"
+            )
         self._no_web_page(method, headers)
         path = target.partition("?")[0]
         if path not in OPEN_PATHS:
@@ -65,7 +67,9 @@ class Guard:
         if method == "POST":
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind not in _JSON_TYPES:
-                raise ClientError("send the request as content-type: application/json", code="unsupported_media_type", status=415)
+                raise ClientError(
+                    "send the request as content-type: application/json", code="unsupported_media_type", status=415
+                )
 
     def _no_web_page(self, method: str, headers: Mapping[str, str]) -> None:
         if method == "OPTIONS":

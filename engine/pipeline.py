@@ -9,7 +9,8 @@ after every end, exactly once, a client that left and a defect of ours included.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
@@ -70,7 +71,7 @@ class Pipeline:
             exchange.error, taken = error, compiled.stage.failing
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception as error:  # the request boundary: a defect costs this request, not the gateway
+        except Exception as error:  # noqa: BLE001 (the request boundary: a defect costs this request, not the gateway)
             services.log("defect", event=exchange.id, stage=compiled.id, kind=type(error).__name__, error=error)
             exchange.error = InternalError(f"the gateway failed in stage {compiled.id} (event {exchange.id})")
             taken = compiled.stage.failing
@@ -114,11 +115,18 @@ def _compile(policy: Policy) -> tuple[Pipeline, list[Problem]]:
     seen: dict[str, int] = {}
     for at, step in enumerate(policy.steps):
         if step.id in seen:
-            problems.append(Problem(step.span, "graph-id", f"step id '{step.id}' is used twice", hint="give one of them an `id`"))
+            problems.append(
+                Problem(step.span, "graph-id", f"step id '{step.id}' is used twice", hint="give one of them an `id`")
+            )
         seen.setdefault(step.id, at)
         if step.use not in kinds:
             problems.append(
-                Problem(step.span, "graph-stage", f"no stage '{step.use}'{did_you_mean(step.use, kinds)}", hint="stages: " + ", ".join(kinds))
+                Problem(
+                    step.span,
+                    "graph-stage",
+                    f"no stage '{step.use}'{did_you_mean(step.use, kinds)}",
+                    hint="stages: " + ", ".join(kinds),
+                )
             )
     if problems:
         return Pipeline(policy, ()), problems
@@ -144,12 +152,21 @@ def _exits(stage: Stage, step: Step, at: int, places: Mapping[str, int], problem
         if name not in stage.exits:
             known = ", ".join(sorted(stage.exits)) or "none"
             problems.append(
-                Problem(span, "graph-exit", f"stage '{step.use}' has no exit '{name}'{did_you_mean(name, stage.exits)}", hint=f"its exits: {known}")
+                Problem(
+                    span,
+                    "graph-exit",
+                    f"stage '{step.use}' has no exit '{name}'{did_you_mean(name, stage.exits)}",
+                    hint=f"its exits: {known}",
+                )
             )
         elif target not in places:
-            problems.append(Problem(span, "graph-exit", f"exit '{name}' leads to no step: '{target}'{did_you_mean(target, places)}"))
+            problems.append(
+                Problem(span, "graph-exit", f"exit '{name}' leads to no step: '{target}'{did_you_mean(target, places)}")
+            )
         elif places[target] <= at:
-            problems.append(Problem(span, "graph-exit", f"exit '{name}' leads back to '{target}': exits jump forward only"))
+            problems.append(
+                Problem(span, "graph-exit", f"exit '{name}' leads back to '{target}': exits jump forward only")
+            )
         else:
             targets[name] = places[target]
     return targets
@@ -169,7 +186,9 @@ def _prove(steps: list[CompiledStep]) -> list[Problem]:
         if s.step.use == "record"
     ]
     problems += [
-        Problem(s.step.span, "graph-order", "`decode` may stand only once, first") for s in steps[1:] if s.step.use == "decode"
+        Problem(s.step.span, "graph-order", "`decode` may stand only once, first")
+        for s in steps[1:]
+        if s.step.use == "decode"
     ]
     made: list[frozenset[str] | None] = [None] * len(steps)
     made[0] = frozenset()
@@ -181,7 +200,9 @@ def _prove(steps: list[CompiledStep]) -> list[Problem]:
             continue
         for need in sorted(compiled.stage.needs - have):
             problems.append(
-                Problem(span, "graph-needs", f"step '{compiled.id}' needs {need}, which is not made on every path to it")
+                Problem(
+                    span, "graph-needs", f"step '{compiled.id}' needs {need}, which is not made on every path to it"
+                )
             )
         for target, makes in _edges(compiled, at):
             if target < len(steps):
@@ -200,7 +221,7 @@ def _edges(compiled: CompiledStep, at: int) -> Iterator[tuple[int, Any]]:
         yield target, lambda have, name=name: have | stage.exits[name]
 
 
-def stage_kinds(wanted: Set[str]) -> dict[str, type[Stage]]:
+def stage_kinds(wanted: AbstractSet[str]) -> dict[str, type[Stage]]:
     """Our stages by name and, if `wanted` names others, those that installed packages offer as `sbgw.stages`."""
     kinds = dict(BUILT_IN)
     if wanted - kinds.keys():  # reading all installed packages takes tens of milliseconds

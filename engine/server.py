@@ -99,17 +99,22 @@ class Server:
         except GatewayError as error:
             return _error(wire, error)
         except web.HTTPNotFound:
-            return _error(wire, ClientError(f"no such path: {request.method} {request.path}", code="not_found", status=404))
+            return _error(
+                wire, ClientError(f"no such path: {request.method} {request.path}", code="not_found", status=404)
+            )
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
             return _error(
-                wire, ClientError(f"{request.path} takes {allowed}, not {request.method}", code="method_not_allowed", status=405)
+                wire,
+                ClientError(
+                    f"{request.path} takes {allowed}, not {request.method}", code="method_not_allowed", status=405
+                ),
             )
         except web.HTTPException as error:
             return _error(wire, ClientError(error.reason, code="bad_request", status=error.status))
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception as error:  # the request boundary
+        except Exception as error:  # noqa: BLE001 (the request boundary)
             self._gateway.services.log("defect", stage="server", kind=type(error).__name__, error=error)
             return _error(wire, InternalError("the gateway failed; its log says where"))
 

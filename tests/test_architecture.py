@@ -128,7 +128,11 @@ def test_no_vendor_name_in_code() -> None:
     for path, tree in modules():
         if part(path) == "cli" or path.name in {"clients.py"}:
             continue
-        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
+        docstrings = {
+            id(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        }
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
                 text = node.value.lower()
@@ -146,7 +150,9 @@ def test_no_broad_except_elsewhere() -> None:
         if name in BROAD_EXCEPT_ALLOWED or name.startswith("engine/policy/cel/"):
             continue
         for node in ast.walk(tree):
-            if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"}):
+            if isinstance(node, ast.ExceptHandler) and (
+                node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"}
+            ):
                 reraises = any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
                 if not reraises:
                     wrong.append(f"{name}:{node.lineno}")
@@ -168,7 +174,12 @@ def test_sizes() -> None:
 @pytest.mark.parametrize("banned", ["pickle", "marshal", "shelve"])
 def test_unsafe_serialisers_are_not_used(banned: str) -> None:
     """Nothing that runs code on reading is imported."""
-    wrong = [f"{p.relative_to(ROOT)}:{line}" for p, tree in modules() for line, name in imports(tree) if name.split(".")[0] == banned]
+    wrong = [
+        f"{p.relative_to(ROOT)}:{line}"
+        for p, tree in modules()
+        for line, name in imports(tree)
+        if name.split(".")[0] == banned
+    ]
     assert wrong == []
 
 
@@ -191,7 +202,13 @@ def test_no_redirect_is_ever_followed() -> None:
         if part(path) == "cli":
             continue
         names = [name for _, name in imports(tree)]
-        if "aiohttp" in names and path.name not in {"transport.py", "bodies.py", "server.py", "inspection.py", "reply.py"}:
+        if "aiohttp" in names and path.name not in {
+            "transport.py",
+            "bodies.py",
+            "server.py",
+            "inspection.py",
+            "reply.py",
+        }:
             wrong.append(str(path.relative_to(ROOT)))
     source = (ENGINE / "providers/transport.py").read_text("utf-8")
     assert (wrong, source.count("allow_redirects=False")) == ([], 1)

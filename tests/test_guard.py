@@ -41,7 +41,9 @@ def test_a_missing_host_is_refused() -> None:
     assert refused(host=None) == 421
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000", "https://localhost:8787", "file://"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost:3000", "https://localhost:8787", "file://"]
+)
 def test_a_web_page_is_refused(origin: str) -> None:
     """A foreign Origin never passes, with the key or without."""
     assert refused(origin=origin) == 403
@@ -63,7 +65,9 @@ def test_preflights_are_refused() -> None:
     assert refused(method="OPTIONS") == 403
 
 
-@pytest.mark.parametrize("target", ["http://localhost:8787/v1/messages", "localhost:8787", "*", "//evil/../v1/models?x"])
+@pytest.mark.parametrize(
+    "target", ["http://localhost:8787/v1/messages", "localhost:8787", "*", "//evil/../v1/models?x"]
+)
 def test_absolute_targets(target: str) -> None:
     """A request line that names a URL is refused; a path that looks like one is just a path."""
     assert refused(target=target) == (0 if target.startswith("/") else 400)
@@ -87,7 +91,10 @@ def test_the_key_may_come_three_ways(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize("path", ["/", "/health", "/api/hello", "/health?x=1"])
 def test_open_paths_need_no_key(path: str) -> None:
     """Connectivity checks work without a key, but not from a web page."""
-    assert (refused(path, "GET", x_api_key=None), refused(path, "GET", x_api_key=None, origin="https://evil.example")) == (0, 403)
+    assert (
+        refused(path, "GET", x_api_key=None),
+        refused(path, "GET", x_api_key=None, origin="https://evil.example"),
+    ) == (0, 403)
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])

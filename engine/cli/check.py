@@ -14,7 +14,13 @@ from engine.cli.screen import CANNOT_RUN, OK, PROBLEMS, fail
 @click.command()
 @click.argument("policies", nargs=-1, metavar="[POLICY]...")
 @click.option("--format", "form", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
-@click.option("--fail-level", type=click.Choice(["error", "warning"]), default="error", show_default=True, help="What makes the exit code 1.")
+@click.option(
+    "--fail-level",
+    type=click.Choice(["error", "warning"]),
+    default="error",
+    show_default=True,
+    help="What makes the exit code 1.",
+)
 def check(policies: Sequence[str], form: str, fail_level: str) -> None:
     """Check policies: YAML, shape, names, expressions and their types, the stage graph.
 
@@ -32,7 +38,11 @@ def check(policies: Sequence[str], form: str, fail_level: str) -> None:
         except OSError as error:
             fail(f"cannot read {reference}: {error.strerror}", code=CANNOT_RUN)
     if form == "json":
-        click.echo(orjson.dumps({"format_version": 1, "problems": [problem_json(p) for p in problems]}, option=orjson.OPT_INDENT_2))
+        click.echo(
+            orjson.dumps(
+                {"format_version": 1, "problems": [problem_json(p) for p in problems]}, option=orjson.OPT_INDENT_2
+            )
+        )
     elif form == "github":
         click.echo(render_github(problems), nl=bool(problems))
     elif problems:

@@ -35,7 +35,10 @@ CLIENTS: Mapping[str, Client] = {
 def configuration(name: str, *, url: str, key: str) -> str:
     """What to put where for client `name`. `key` is a shell expression that gives the key, such as `"$(sbgw key)"`."""
     environment = Environment(
-        loader=PackageLoader("engine.cli"), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False  # noqa: S701 (shell and TOML, not HTML; values are ours)
+        loader=PackageLoader("engine.cli"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (shell and TOML, not HTML; values are ours)
     )
     return environment.get_template(f"{name}.j2").render(url=url, key=key)
 

@@ -64,7 +64,9 @@ async def _show(state: Path) -> list[Shown]:
     runner, port = await listen(server, "127.0.0.1", 0)
     server.guard = Guard.of(port=port, names=[], keys=[_KEY])
     url = f"http://127.0.0.1:{port}"
-    click.echo(f"gateway at {url}   policy {gateway.loaded.policy.label}   provider: simulated, nothing leaves this machine\n")
+    click.echo(
+        f"gateway at {url}   policy {gateway.loaded.policy.label}   provider: simulated, nothing leaves this machine\n"
+    )
     try:
         async with aiohttp.ClientSession(url, headers={"x-sbgw-key": _KEY}) as session:
             return [shown async for shown in _requests(session)]
@@ -77,7 +79,9 @@ async def _requests(session: aiohttp.ClientSession) -> AsyncIterator[Shown]:
     """Every request of the demo, one after another."""
     for title, (kind, model) in PROTOCOLS.items():
         yield await _once(session, title, "small question", begin(kind, model, "What does this repository do?"))
-        yield await _once(session, title, "the same, streamed", begin(kind, model, "What does this repository do?"), stream=True)
+        yield await _once(
+            session, title, "the same, streamed", begin(kind, model, "What does this repository do?"), stream=True
+        )
         agent = begin(kind, model, "Find and fix the failing test.", tools=True)
         for turn in range(1, _MAX_TURNS + 1):
             shown = await _once(session, title, f"tool loop, turn {turn}", agent)
@@ -85,11 +89,21 @@ async def _requests(session: aiohttp.ClientSession) -> AsyncIterator[Shown]:
             if not shown.more:
                 break
     kind, _ = PROTOCOLS["Anthropic Messages"]
-    yield await _once(session, "Anthropic Messages", "first provider fails", begin(kind, "flaky", "Summarise the last commit."))
-    yield await _once(session, "Anthropic Messages", "the same, streamed", begin(kind, "flaky", "Summarise the last commit again."), stream=True)
+    yield await _once(
+        session, "Anthropic Messages", "first provider fails", begin(kind, "flaky", "Summarise the last commit.")
+    )
+    yield await _once(
+        session,
+        "Anthropic Messages",
+        "the same, streamed",
+        begin(kind, "flaky", "Summarise the last commit again."),
+        stream=True,
+    )
 
 
-async def _once(session: aiohttp.ClientSession, title: str, what: str, dialogue: Dialogue, *, stream: bool = False) -> Shown:
+async def _once(
+    session: aiohttp.ClientSession, title: str, what: str, dialogue: Dialogue, *, stream: bool = False
+) -> Shown:
     """Send one request, read its answer, and fetch the gateway's record of it."""
     async with session.post(dialogue.path, json=dialogue.ask(stream=stream)) as response:
         event_id = response.headers["x-sbgw-event"]
@@ -123,6 +137,7 @@ def _summary(shown: list[Shown]) -> None:
         row[2] += s.event.get("outputTokens") or 0
         row[3] += s.event.get("costEstimateUsd") or 0.0
     rows = [
-        [cls, model, str(int(n)), f"{int(i):,}", f"{int(o):,}", money(cost)] for (cls, model), (n, i, o, cost) in sorted(totals.items())
+        [cls, model, str(int(n)), f"{int(i):,}", f"{int(o):,}", money(cost)]
+        for (cls, model), (n, i, o, cost) in sorted(totals.items())
     ]
     table(["class", "model", "requests", "tokens in", "tokens out", "cost"], rows, right=(2, 3, 4, 5))

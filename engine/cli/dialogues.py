@@ -56,8 +56,20 @@ class Responses(Dialogue):
     path = "/v1/responses"
 
     def ask(self, *, stream: bool) -> JsonObject:
-        tool = {"type": "function", "name": _NAME, "description": _DESCRIPTION, "parameters": _PARAMETERS, "strict": True}
-        return {"model": self.model, "input": self.history, "tools": [tool] if self.tools else [], "stream": stream, "store": False}
+        tool = {
+            "type": "function",
+            "name": _NAME,
+            "description": _DESCRIPTION,
+            "parameters": _PARAMETERS,
+            "strict": True,
+        }
+        return {
+            "model": self.model,
+            "input": self.history,
+            "tools": [tool] if self.tools else [],
+            "stream": stream,
+            "store": False,
+        }
 
     def take(self, answer: JsonObject) -> bool:
         calls = [item for item in answer["output"] if item["type"] == "function_call"]

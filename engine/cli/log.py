@@ -12,8 +12,14 @@ import orjson
 
 def log(event: str, *, error: BaseException | None = None, **fields: Any) -> None:
     """One JSON line. Of an error only the place is told, never its message: that may quote a request."""
-    line: dict[str, Any] = {"time": datetime.now().astimezone().isoformat(timespec="milliseconds"), "event": event, **fields}
+    line: dict[str, Any] = {
+        "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),
+        "event": event,
+        **fields,
+    }
     if error is not None:
         frames = traceback.extract_tb(error.__traceback__)
-        line["at"] = [f"{frame.filename.rsplit('engine', 1)[-1].lstrip('/')}:{frame.lineno} {frame.name}" for frame in frames[-4:]]
+        line["at"] = [
+            f"{frame.filename.rsplit('engine', 1)[-1].lstrip('/')}:{frame.lineno} {frame.name}" for frame in frames[-4:]
+        ]
     sys.stderr.write(orjson.dumps(line, default=str).decode() + "\n")

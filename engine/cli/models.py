@@ -36,24 +36,26 @@ def models(policy: str | None, everything: bool, as_json: bool) -> None:
         ready = provider.enabled and not credentials.missing(provider)
         if not ready and not everything:
             continue
-        rate = prices.rates(model.ref)
-        rows.append({
-            "model": model.ref,
-            "ready": ready,
-            "tools": model.tools,
-            "vision": model.vision,
-            "reasoning": model.reasoning,
-            "context": model.context,
-            "maxOutput": model.max_output,
-            "claudeCodeSafe": model.claude_code_safe,
-            "codexSafe": model.codex_safe,
-            "classes": list(model.classes),
-            "inputUsd": rate.input_usd if rate else None,
-            "outputUsd": rate.output_usd if rate else None,
-            "ends": model.ends,
-            "source": model.source,
-            "asOf": model.as_of,
-        })
+        rate = prices.per_million(model.ref)
+        rows.append(
+            {
+                "model": model.ref,
+                "ready": ready,
+                "tools": model.tools,
+                "vision": model.vision,
+                "reasoning": model.reasoning,
+                "context": model.context,
+                "maxOutput": model.max_output,
+                "claudeCodeSafe": model.claude_code_safe,
+                "codexSafe": model.codex_safe,
+                "classes": list(model.classes),
+                "inputUsd": rate[0] if rate else None,
+                "outputUsd": rate[1] if rate else None,
+                "ends": model.ends,
+                "source": model.source,
+                "asOf": model.as_of,
+            }
+        )
     if as_json:
         click.echo(orjson.dumps({"format_version": 1, "models": rows}, option=orjson.OPT_INDENT_2))
         return

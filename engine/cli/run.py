@@ -24,9 +24,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @policy_option
-@click.option("--port", type=click.IntRange(0, 65535), default=None, help="Port to listen on (default: the policy's, 8787). 0: any free one.")
-@click.option("--host", default=None, help="Address to bind (default: 127.0.0.1). Anything but loopback needs authentication.")
-@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A gateway.config.json to apply in full.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help="Port to listen on (default: the policy's, 8787). 0: any free one.",
+)
+@click.option(
+    "--host", default=None, help="Address to bind (default: 127.0.0.1). Anything but loopback needs authentication."
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A gateway.config.json to apply in full.",
+)
 @state_option
 def run(policy: str | None, port: int | None, host: str | None, config: Path | None, state_dir: Path | None) -> None:
     """Serve agents on localhost by a policy.
@@ -59,7 +70,9 @@ def load(policy: str | None, config: Path | None) -> Policy:
     try:
         found = config or find_config(Path.cwd())
         overlay = read_config(found, trusted=config is not None) if found else None
-        return load_policy(policy or (overlay.policy if overlay else "default"), overlay=overlay.fragment if overlay else None)
+        return load_policy(
+            policy or (overlay.policy if overlay else "default"), overlay=overlay.fragment if overlay else None
+        )
     except PolicyInvalid as error:
         invalid_policy(error)
     except GatewayError as error:
@@ -100,7 +113,9 @@ async def _serve(policy: Policy, host: str, port: int, state: Path) -> int:
     stop = asyncio.Event()
     hurry = asyncio.Event()
     _signals(stop, hurry)
-    _announce(gateway, f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{used}", state, from_environment)
+    _announce(
+        gateway, f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{used}", state, from_environment
+    )
     click.echo(f"listening on http://{host}:{used}")
     sys.stdout.flush()
     await stop.wait()

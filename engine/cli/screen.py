@@ -18,7 +18,9 @@ _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\
 
 def safe(text: str) -> str:
     """`text` without control and direction characters: recorded names may come from anyone (CWE-150)."""
-    return "".join(c if (c >= " " and c != "\x7f" and not "\x80" <= c <= "\x9f" and c not in _BIDI) else "\ufffd" for c in text)
+    return "".join(
+        c if (c >= " " and c != "\x7f" and not "\x80" <= c <= "\x9f" and c not in _BIDI) else "\ufffd" for c in text
+    )
 
 
 def fail(message: str, hint: str = "", code: int = CANNOT_RUN) -> NoReturn:
@@ -47,7 +49,9 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iter
     numbers = set(right)
     view = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for at, heading in enumerate(headings):
-        view.add_column(heading, justify="right" if at in numbers else "left", overflow="fold" if at not in numbers else "ellipsis")
+        view.add_column(
+            heading, justify="right" if at in numbers else "left", overflow="fold" if at not in numbers else "ellipsis"
+        )
     for row in rows:
         view.add_row(*(Text(safe(cell)) for cell in row))
     console = Console(highlight=False, soft_wrap=False)

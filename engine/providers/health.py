@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from engine.policy.model import Policy
     from engine.providers.credentials import Credentials
 
-_FAULTLESS = frozenset({"invalid_request", "context_length", "content_policy", "incompatible", "not_found", "permission"})
+_FAULTLESS = frozenset(
+    {"invalid_request", "context_length", "content_policy", "incompatible", "not_found", "permission"}
+)
 """Failures that say nothing about the provider's health: the request, or this one model, is at fault."""
 
 _COOL_DOWN = {"rate_limit": 10.0, "quota": 600.0, "authentication": 300.0}

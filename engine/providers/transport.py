@@ -91,7 +91,9 @@ class Transport:
         except aiohttp.ClientResponseError:
             raise ProviderError("the provider answered something that is not HTTP", meaning="broken") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ProviderError(f"no connection to the provider ({type(error).__name__})", meaning="unreachable") from None
+            raise ProviderError(
+                f"no connection to the provider ({type(error).__name__})", meaning="unreachable"
+            ) from None
         if 300 <= response.status < 400:
             response.close()
             raise ProviderError(f"the provider answered with a redirect ({response.status})", meaning="broken")
@@ -101,7 +103,18 @@ class Transport:
 class HTTPUpstream:
     """An HTTP answer. One timer per answer watches its idle and total time; a chunk costs no timer of its own."""
 
-    __slots__ = ("_deadline", "_expired", "_inflate", "_last", "_loop", "_response", "_timeouts", "_timer", "headers", "status")
+    __slots__ = (
+        "_deadline",
+        "_expired",
+        "_inflate",
+        "_last",
+        "_loop",
+        "_response",
+        "_timeouts",
+        "_timer",
+        "headers",
+        "status",
+    )
 
     def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts) -> None:
         self.status = response.status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from typing import Any
 
 from engine.gateway import Gateway
@@ -28,7 +28,7 @@ def one_model(gateway: Gateway, wire: WireProtocol, name: str) -> JsonObject:
 
 
 def _offered(gateway: Gateway) -> dict[str, Model]:
-    """name → model. First-party names stand alone (`claude-…`: Claude Code shows only those), others as provider/name."""
+    """Name → model. First-party names stand alone (`claude-…`: Claude Code shows only those), others as provider/name."""
     policy, credentials = gateway.loaded.policy, gateway.services.credentials
     ready = {n: p for n, p in policy.providers.items() if p.enabled and not credentials.missing(p)}
     offered: dict[str, Model] = {}
@@ -50,7 +50,7 @@ def _entry(name: str, model: Model) -> Mapping[str, Any]:
         day = date(1970, 1, 1)
     return {
         "id": name,
-        "created": int(datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp()),
+        "created": int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()),
         "display_name": name,
         "owned_by": model.provider,
         "context": model.context,

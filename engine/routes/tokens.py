@@ -19,12 +19,16 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> JsonObject:
     """`{"input_tokens": N}`. Claude Code asks about 28 times at once for `/context`; none of it is recorded."""
     services = gateway.services
     prepare(exchange, services)
-    decision = gateway.loaded.pipeline.decide(exchange.facts, services.health.availability(exchange.policy, services.credentials))
+    decision = gateway.loaded.pipeline.decide(
+        exchange.facts, services.health.availability(exchange.policy, services.credentials)
+    )
     chosen = decision.chosen
     if chosen is not None and chosen.preserve and chosen.protocol in _COUNTING:
         target = target_of(exchange, chosen)
         if not target.provider.simulated and exchange.body is not None:
-            counted = await _ask(gateway, exchange, target.provider.name, orjson.dumps(exchange.wire.rewrite(exchange.body, target)))
+            counted = await _ask(
+                gateway, exchange, target.provider.name, orjson.dumps(exchange.wire.rewrite(exchange.body, target))
+            )
             if counted is not None:
                 return counted
     return {"input_tokens": max(1, exchange.facts["estimate"]["input_tokens"])}
@@ -34,7 +38,9 @@ async def _ask(gateway: Gateway, exchange: Exchange, name: str, payload: bytes) 
     """The provider's own count, None when it has none to give."""
     services = gateway.services
     provider = exchange.policy.providers[name]
-    headers = {k: v for k, v in exchange.headers.items() if k.startswith("anthropic-")} | {"content-type": "application/json"}
+    headers = {k: v for k, v in exchange.headers.items() if k.startswith("anthropic-")} | {
+        "content-type": "application/json"
+    }
     if provider.auth == "client":
         headers |= exchange.caller_credential
     else:

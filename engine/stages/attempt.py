@@ -127,7 +127,9 @@ def _headers(
         }
     headers |= target.quirks.headers
     headers["content-type"] = "application/json"
-    headers["accept"] = "text/event-stream" if exchange.survey is not None and exchange.survey.stream else "application/json"
+    headers["accept"] = (
+        "text/event-stream" if exchange.survey is not None and exchange.survey.stream else "application/json"
+    )
     if provider.auth == "client":
         headers |= exchange.caller_credential
         return headers
@@ -135,7 +137,13 @@ def _headers(
 
 
 async def _send(
-    services: Services, target: Target, candidate: Candidate, payload: bytes, headers: Mapping[str, str], *, stream: bool
+    services: Services,
+    target: Target,
+    candidate: Candidate,
+    payload: bytes,
+    headers: Mapping[str, str],
+    *,
+    stream: bool,
 ) -> Upstream:
     if target.provider.simulated:
         return await services.simulated(
@@ -147,7 +155,13 @@ async def _send(
 
 
 async def _answer(
-    wire: WireProtocol, upstream: Upstream, target: Target, candidate: Candidate, translation: _Translation, *, stream: bool
+    wire: WireProtocol,
+    upstream: Upstream,
+    target: Target,
+    candidate: Candidate,
+    translation: _Translation,
+    *,
+    stream: bool,
 ) -> Answer:
     """Read until the answer has begun. Raises ProviderError."""
     if upstream.status >= 400:

@@ -16,6 +16,7 @@ from engine.llm.messages import JsonObject
 from engine.policy.decide import begin
 from engine.policy.facts import FactContext, build
 from engine.stages.client_stream import ClientStream
+from engine.stages.record import open_event
 from engine.stages.stage import Stage
 
 _MAX_DEPTH_MESSAGE = "the request's JSON is nested too deeply"
@@ -28,6 +29,7 @@ class Decode(Stage):
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
         prepare(exchange, services)
+        services.ledger.open(open_event(exchange))
         if exchange.survey is not None and exchange.survey.stream:
             exchange.stream = ClientStream(exchange.responder, exchange.policy.settings.keepalive_seconds)
         return None

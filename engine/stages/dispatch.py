@@ -65,7 +65,9 @@ class Dispatch(Stage):
             raise PolicyError("no model is left to serve this request", code="no_candidate", status=503)
         raise _most_telling(failures)
 
-    async def _try(self, exchange: Exchange, services: Services, candidate: Candidate, waited: float) -> ProviderError | None:
+    async def _try(
+        self, exchange: Exchange, services: Services, candidate: Candidate, waited: float
+    ) -> ProviderError | None:
         """One attempt, recorded; None when it began to answer."""
         began = services.monotonic()
         record = Attempt(candidate, started_ms=(began - exchange.started) * 1000, waited_ms=waited * 1000)

@@ -6,7 +6,6 @@ and go out after the record is safe. While a provider is silent the stream is ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import orjson
@@ -18,7 +17,17 @@ from engine.llm.stream import Failure, Finish, Progress, Start
 from engine.stages.client_stream import STREAM_HEADERS, ClientStream
 from engine.stages.stage import Stage
 
-_PASSED_BACK = ("anthropic-", "openai-", "x-ratelimit-", "ratelimit-", "x-codex-", "x-request-id", "request-id", "retry-after", "x-should-retry")
+_PASSED_BACK = (
+    "anthropic-",
+    "openai-",
+    "x-ratelimit-",
+    "ratelimit-",
+    "x-codex-",
+    "x-request-id",
+    "request-id",
+    "retry-after",
+    "x-should-retry",
+)
 """Response headers of a preserved answer that go on to the client, by prefix: what clients act upon, and ids for support."""
 
 
@@ -89,7 +98,9 @@ def _whole(exchange: Exchange, answer: Answer) -> Reply:
         return Reply(200, headers, answer.body)
     response = answer.response
     assert response is not None, "an answer carries something"
-    exchange.tapped = Tapped(started=True, finished=True, stop=response.stop, usage=response.usage, model=response.model)
+    exchange.tapped = Tapped(
+        started=True, finished=True, stop=response.stop, usage=response.usage, model=response.model
+    )
     model = exchange.survey.model if exchange.survey is not None else response.model
     return Reply(200, headers, orjson.dumps(exchange.wire.encode_response(response, model=model)))
 
@@ -119,9 +130,7 @@ async def _translate(exchange: Exchange, services: Services, answer: Answer, str
     assert answer.events is not None
     assert encoder is not None, "a stream was asked for"
     exchange.tapped = Tapped(started=True)
-    await stream.begin(
-        _stream_headers(exchange, answer), lambda: encoder.feed(Progress()) or exchange.wire.keepalive()
-    )
+    await stream.begin(_stream_headers(exchange, answer), lambda: encoder.feed(Progress()) or exchange.wire.keepalive())
     async for events in answer.events:
         parts: list[bytes] = []
         for event in events:

@@ -1,0 +1,145 @@
+"""record: one event per request, after every end, exactly once, safe before the client's last byte."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from engine import __version__
+from engine.exchange import Attempt, Exchange, Services
+from engine.llm.protocol import Tapped
+from engine.stages.stage import Stage
+from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of
+
+
+class Record(Stage):
+    needs: ClassVar[frozenset[str]] = frozenset({"reply"})
+
+    async def run(self, exchange: Exchange, services: Services) -> str | None:
+        price(exchange, services)
+        event = event_of(exchange, services.monotonic())
+        _remember(exchange, services)
+        services.metrics.observe(event)
+        await services.ledger.complete(event)
+        return None
+
+
+def open_event(exchange: Exchange) -> Event:
+    """The event of a request that has just begun, so that a crash shows it as interrupted."""
+    facts = exchange.facts
+    return Event(
+        id=exchange.id,
+        timestamp=timestamp_of(exchange.wall),
+        client=exchange.identity.name,
+        client_version=exchange.identity.version,
+        protocol=exchange.wire.name,
+        session_id=facts["session"]["id"] if facts else exchange.identity.session,
+        requested_model=exchange.survey.model if exchange.survey else "",
+        policy=exchange.policy.label,
+        gateway_version=__version__,
+    )
+
+
+def price(exchange: Exchange, services: Services) -> None:
+    """What the answer cost, as far as it came and prices are known. Fills `exchange.cost`."""
+    if exchange.answer is None or exchange.tapped is None or exchange.tapped.usage is None:
+        return
+    exchange.cost = services.prices.cost(exchange.answer.candidate.ref, exchange.tapped.usage, exchange.wall)
+
+
+def event_of(exchange: Exchange, now: float) -> Event:
+    """The finished exchange as its event; `now` in monotonic seconds."""
+    facts, decision, cost = exchange.facts, exchange.decision, exchange.cost
+    answer, survey, reply = exchange.answer, exchange.survey, exchange.reply
+    tapped = exchange.tapped or Tapped()
+    usage = tapped.usage
+    last = exchange.attempts[-1].candidate if exchange.attempts else None
+    refs = dict.fromkeys(attempt.candidate.ref for attempt in exchange.attempts)
+    return Event(
+        id=exchange.id,
+        timestamp=timestamp_of(exchange.wall),
+        client=exchange.identity.name,
+        client_version=exchange.identity.version,
+        agent=exchange.identity.agent,
+        project=exchange.identity.project,
+        protocol=exchange.wire.name,
+        session_id=facts["session"]["id"] if facts else exchange.identity.session,
+        route_class=decision.route_class if decision else "",
+        class_rule=decision.class_rule if decision else "",
+        requested_model=survey.model if survey else "",
+        selected_provider=last.provider if last else "",
+        selected_model=last.model if last else "",
+        fallback_chain=tuple(refs),
+        input_tokens=usage.input_tokens if usage else None,
+        output_tokens=usage.output_tokens if usage else None,
+        cached_input_tokens=usage.cached_tokens if usage else None,
+        cache_write_tokens=usage.cache_write_tokens if usage else None,
+        reasoning_tokens=usage.reasoning_tokens if usage else None,
+        cost_estimate_usd=cost.estimate_usd if cost else None,
+        cost_reported_usd=cost.usd if cost and cost.provenance == "provider" else None,
+        cost_provenance=cost.provenance if cost else "",
+        price_table=cost.table if cost else "",
+        latency_ms=round((now - exchange.started) * 1000, 2),
+        first_event_ms=_rounded(exchange.first_event_ms),
+        status=_status(exchange),
+        error_class=_error_class(exchange),
+        stream=bool(survey and survey.stream),
+        http_status=reply.status if reply and not exchange.cancelled else None,
+        facts=facts,
+        decision=decision_json(decision) if decision else {},
+        losses=exchange.losses if answer else (),
+        attempts=tuple(_attempt(attempt) for attempt in exchange.attempts),
+        policy=exchange.policy.label,
+        stop_reason=tapped.stop or "",
+        request_digest=exchange.digest if answer else "",
+        gateway_version=__version__,
+    )
+
+
+def _status(exchange: Exchange) -> Status:
+    if exchange.cancelled:
+        return "cancelled"
+    if exchange.error is not None or exchange.answer is None:
+        return "error"
+    first = exchange.attempts[0].candidate.ref if exchange.attempts else ""
+    return "success" if exchange.answer.candidate.ref == first else "fallback_success"
+
+
+def _error_class(exchange: Exchange) -> str:
+    if exchange.cancelled:
+        return "client_left"
+    return exchange.error.code if exchange.error is not None else ""
+
+
+def _attempt(attempt: Attempt) -> AttemptEvent:
+    candidate = attempt.candidate
+    return AttemptEvent(
+        provider=candidate.provider,
+        model=candidate.model,
+        protocol=candidate.protocol,
+        preserve=candidate.preserve,
+        started_ms=round(attempt.started_ms, 2),
+        latency_ms=round(attempt.latency_ms, 2),
+        first_event_ms=_rounded(attempt.first_event_ms),
+        status=attempt.status or None,
+        meaning=attempt.meaning,
+        message=attempt.message,
+        waited_ms=round(attempt.waited_ms, 2),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _remember(exchange: Exchange, services: Services) -> None:
+    """What the session's next request may know of this one."""
+    if not exchange.facts:
+        return
+    request = exchange.facts["request"]
+    services.sessions.note(
+        exchange.facts["session"]["id"],
+        model=exchange.answer.candidate.ref if exchange.answer else "",
+        tool_results=request["tool_results"],
+        tool_errors=request["tool_errors"],
+        cost_usd=exchange.cost.usd if exchange.cost else None,
+    )
