@@ -60,7 +60,10 @@ class ToolNames:
 
     def wire(self, name: str, namespace: str = "") -> str:
         """The name on the wire; for a tool that is no longer offered, what it would have been."""
-        return self._wires.get((namespace, name)) or flat(name, namespace)
+        wire = self._wires.get((namespace, name))
+        if wire is None:
+            wire = self._wires[namespace, name] = flat(name, namespace)
+        return wire
 
     def origin(self, wire: str) -> Origin:
         """What a name in the answer stands for; a name nobody offered stands for itself."""

@@ -14,6 +14,7 @@ from engine.llm.catalogue import Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse
 from engine.llm.protocol import StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
+from engine.protocols.model_list import openai_models
 from engine.protocols.openai_chat import answer_in, answer_out, errors, request_in, request_out, survey, tap
 from engine.protocols.openai_chat.fields import NAME
 from engine.protocols.openai_chat.rewrite import rewrite
@@ -81,21 +82,4 @@ class OpenAIChat:
         return errors.decode_error(status, body, headers)
 
     def encode_models(self, models: list[Mapping[str, Any]]) -> JsonObject:
-        """OpenAI's list; the context window and output limit in the fields that agents look for."""
-        return {"object": "list", "data": [_model(model) for model in models]}
-
-
-def _model(model: Mapping[str, Any]) -> JsonObject:
-    row: JsonObject = {
-        "id": model["id"],
-        "object": "model",
-        "created": int(model.get("created") or 0),
-        "owned_by": str(model.get("owned_by") or "sbgw"),
-    }
-    if context := model.get("context"):
-        row |= {"context_length": context, "context_window": context, "max_model_len": context}
-    if most := model.get("max_output"):
-        row["max_output_tokens"] = most
-    if name := model.get("display_name"):
-        row["name"] = name
-    return row
+        return openai_models(models)

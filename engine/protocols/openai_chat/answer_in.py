@@ -46,7 +46,8 @@ def decode_response(body: Any, *, quirks: Quirks, request: LLMRequest | None = N
     if (failed := failure_of(finish)) is not None:
         raise failed
     answer_id = str(body.get("id") or "")
-    blocks = _blocks(message, quirks, answer_id)
+    model = str(body.get("model") or "")
+    blocks = _blocks(message, quirks, answer_id, model)
     if request is not None:
         names = ToolNames(request.tools)
         blocks = [names.restore(block) if isinstance(block, ToolCall) else block for block in blocks]
@@ -57,7 +58,7 @@ def decode_response(body: Any, *, quirks: Quirks, request: LLMRequest | None = N
     stop = stop_reason("stop_sequence" if sequence else finish, calls=calls, refused=refused)
     return LLMResponse(
         id=answer_id,
-        model=str(body.get("model") or ""),
+        model=model,
         content=tuple(blocks),
         stop=stop,
         stop_sequence=sequence,
@@ -67,8 +68,8 @@ def decode_response(body: Any, *, quirks: Quirks, request: LLMRequest | None = N
     )
 
 
-def _blocks(message: JsonObject, quirks: Quirks, answer_id: str) -> list[Block]:
-    thoughts = reasoning.thoughts(message, quirks.reasoning_field)
+def _blocks(message: JsonObject, quirks: Quirks, answer_id: str, model: str) -> list[Block]:
+    thoughts = reasoning.thoughts(message, quirks.reasoning_field, model)
     blocks: list[Block] = list(thoughts)
     told = any(thought.text for thought in thoughts)
     for block in content_of(message.get("content")):
@@ -82,20 +83,20 @@ def _blocks(message: JsonObject, quirks: Quirks, answer_id: str) -> list[Block]:
     if isinstance(refusal := message.get("refusal"), str) and refusal:
         blocks.append(Refusal(refusal))
     blocks += media_of(message)
-    blocks += _calls(message, answer_id)
+    blocks += _calls(message, answer_id, model)
     return blocks
 
 
-def _calls(message: JsonObject, answer_id: str) -> list[Block]:
+def _calls(message: JsonObject, answer_id: str, model: str) -> list[Block]:
     listed = message.get("tool_calls")
     calls = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
     legacy = message.get("function_call")
-    if not calls and isinstance(legacy, dict):
+    if not calls and isinstance(legacy, dict) and legacy.get("name"):
         calls = [{"function": legacy}]
     blocks: list[Block] = []
     seen: set[str] = set()
     for number, call in enumerate(calls):
-        if sealed := reasoning.call_seal(call):
+        if sealed := reasoning.call_seal(call, model):
             blocks.append(Thinking(opaque=sealed, origin=NAME))
         read = read_call(call, answer_id=answer_id, number=number)
         if not read.name:
@@ -145,7 +146,8 @@ def media_of(message: JsonObject) -> list[Opaque]:
     """Images and audio that the model made: no other protocol has them in an answer."""
     images = message.get("images")
     made = [Opaque(NAME, image) for image in images if isinstance(image, dict)] if isinstance(images, list) else []
-    if isinstance(audio := message.get("audio"), dict) and audio:
+    audio = message.get("audio")
+    if isinstance(audio, dict) and any(audio.values()):  # some servers spell out an empty object
         made.append(Opaque(NAME, {"type": "audio", "audio": audio}))
     return made
 

@@ -117,9 +117,6 @@ FINISHED_AS: Mapping[StopReason, str] = {
     "content_filter": "content_filter",
 }
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-"""Effort words, weakest first."""
-
 
 def stop_reason(finish: str, *, calls: bool, refused: bool) -> StopReason:
     """Why an answer ended. A call makes it `tool_use` whatever the word (providers say `stop` too), unless it was cut off."""

@@ -59,7 +59,6 @@ class Conversation:
 
     __slots__ = (
         "_called",
-        "_ids",
         "_names",
         "_out",
         "_own",
@@ -68,6 +67,7 @@ class Conversation:
         "_results",
         "_taken",
         "_target",
+        "_uses",
         "losses",
     )
 
@@ -76,7 +76,8 @@ class Conversation:
         self._target = target
         self._names = names
         self._own = request.protocol == NAME
-        self._ids = tool_ids.IdMap(target.quirks.tool_id)
+        self._uses: dict[str, int] = {}
+        """call id → calls that bore it so far."""
         self._out: list[JsonObject] = []
         self._pending: list[JsonObject] = []
         """Parts (images of tool results) for the next user message."""
@@ -262,8 +263,15 @@ class Conversation:
                 self._pending += [_text(f"From the result of tool call {wire} ({self._name(call)}):"), *media]
 
     def _wire_id(self, call_id: str) -> str:
-        wire = self._ids.call(tool_ids.original(call_id))
-        return tool_ids.synthetic(wire) if self._target.quirks.strict and len(wire) > _LONGEST_ID else wire
+        """The call's id on the wire: one that the provider accepts, and unique though some models count anew each turn."""
+        quirks = self._target.quirks
+        call_id = tool_ids.original(call_id)
+        again = self._uses.get(call_id, 0)
+        self._uses[call_id] = again + 1
+        wire = tool_ids.synthetic(call_id, again) if again else call_id
+        if quirks.strict and len(wire) > _LONGEST_ID:
+            wire = tool_ids.synthetic(wire)
+        return tool_ids.fit(wire, quirks.tool_id)
 
     def _name(self, call: ToolCall) -> str:
         return self._names.wire(call.name, call.namespace)
@@ -282,7 +290,7 @@ class Conversation:
                 number += 1
             if not isinstance(block, Thinking):
                 continue
-            fields = unseal(block) or {}
+            fields = unseal(block, self._target.model.name) or {}
             held: Any = fields.pop("tool_call", None)
             if held and any(isinstance(b, ToolCall) for b in blocks[index:]):
                 message["tool_calls"][number] |= held

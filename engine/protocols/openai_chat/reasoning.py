@@ -3,7 +3,7 @@
 `reasoning_content`, `reasoning`, `thinking` parts and `reasoning_details` may stand alone or repeat each other; the text
 is taken once. What a provider wants back unchanged (details that are signed or encrypted, `extra_content` of a message or
 a tool call) becomes a seal: a JSON text in `Thinking.opaque`, so it survives a client that speaks another protocol. A
-seal's `tool_call` fields belong to the next tool call of the message.
+seal's `tool_call` fields belong to the next tool call of the message; it is opened only for the model that made it.
 
 State of another protocol travels to a Chat client and back as a detail whose `format` is that protocol's name.
 """
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+import re2
 
 from engine.llm.messages import JsonObject, Thinking
 from engine.protocols.openai_chat.fields import NAME
@@ -24,6 +25,8 @@ FIELDS = ("reasoning_content", "reasoning")
 FORMATS = frozenset({"anthropic-messages", "openai-responses", NAME})
 """`format` of details that carry another protocol's state through a Chat client."""
 _SEAL_KEYS = ("reasoning_details", "extra_content", "tool_call")
+_WORDS = re2.compile(r"[a-z]+|\d+")
+_DATE = re2.compile(r"\d{6,8}")
 
 
 def text_of(message: Mapping[str, Any], preferred: str = "") -> str:
@@ -36,20 +39,26 @@ def text_of(message: Mapping[str, Any], preferred: str = "") -> str:
     return "".join(_detail_text(d) for d in details if isinstance(d, dict)) if isinstance(details, list) else ""
 
 
-def thoughts(message: Mapping[str, Any], preferred: str = "") -> tuple[Thinking, ...]:
-    """The reasoning of a whole message."""
+def thoughts(message: Mapping[str, Any], preferred: str = "", model: str = "") -> tuple[Thinking, ...]:
+    """The reasoning of a whole message. `model` is the one that wrote it, where that is known."""
     listed = message.get("reasoning_details")
     details = [d for d in listed if isinstance(d, dict)] if isinstance(listed, list) else []
     if any(d.get("format") in FORMATS for d in details):
         return tuple(_carried(d) for d in details)
     text = text_of(message, preferred)
-    opaque = seal(details=details, extra_content=message.get("extra_content"))
+    opaque = seal(details=details, extra_content=message.get("extra_content"), model=model)
     if not text and not opaque:
         return ()
     return (Thinking(text, opaque=opaque, summary=_summarised(details), origin=NAME),)
 
 
-def seal(*, details: Iterable[JsonObject] = (), extra_content: Any = None, tool_call: JsonObject | None = None) -> str:
+def seal(
+    *,
+    details: Iterable[JsonObject] = (),
+    extra_content: Any = None,
+    tool_call: JsonObject | None = None,
+    model: str = "",
+) -> str:
     """State to send back as one text; empty when there is none (details that are only text need no seal)."""
     state: JsonObject = {}
     kept = list(details)
@@ -59,24 +68,44 @@ def seal(*, details: Iterable[JsonObject] = (), extra_content: Any = None, tool_
         state["extra_content"] = extra_content
     if tool_call:
         state["tool_call"] = tool_call
-    return orjson.dumps(state).decode() if state else ""
+    if not state:
+        return ""
+    return orjson.dumps({"model": model, **state} if model else state).decode()
 
 
-def unseal(thinking: Thinking) -> JsonObject | None:
-    """The fields that a seal holds; None when `opaque` is no seal of this protocol."""
+def unseal(thinking: Thinking, model: str = "") -> JsonObject | None:
+    """The fields that a seal holds; None when `opaque` is no seal of this protocol, or one of another model than `model`."""
     if thinking.origin != NAME or not thinking.opaque.startswith("{"):
         return None
     try:
         state = orjson.loads(thinking.opaque)
     except orjson.JSONDecodeError:
         return None
-    return {key: state[key] for key in _SEAL_KEYS if key in state} if isinstance(state, dict) else None
+    if not isinstance(state, dict) or not same_model(state.get("model"), model):
+        return None
+    return {key: state[key] for key in _SEAL_KEYS if key in state}
 
 
-def call_seal(call: Mapping[str, Any]) -> str:
+def same_model(one: Any, other: str) -> bool:
+    """Do two names mean one model? Providers answer with dates, other word orders and without the maker's prefix.
+
+    A missing name is taken for the same: a history that a client sends in this protocol does not say who wrote it.
+    """
+    if not isinstance(one, str) or not one or not other:
+        return True
+    first, second = _name_words(one), _name_words(other)
+    return first <= second or second <= first
+
+
+def _name_words(name: str) -> set[str]:
+    words = _WORDS.findall(name.lower().rpartition("/")[2])
+    return {word for word in words if word != "latest" and not _DATE.fullmatch(word)}
+
+
+def call_seal(call: Mapping[str, Any], model: str = "") -> str:
     """The seal of what a tool call on the wire wants back, empty for nothing."""
     held = call.get("extra_content")
-    return seal(tool_call={"extra_content": held}) if holds_text(held) else ""
+    return seal(tool_call={"extra_content": held}, model=model) if holds_text(held) else ""
 
 
 def holds_text(extra_content: Any) -> bool:

@@ -131,11 +131,17 @@ def _assistant(message: JsonObject, field: str) -> Message:
 def read_call(call: JsonObject, *, answer_id: str, number: int) -> ToolCall:
     """A tool call as an assistant message holds it; without an id it gets one that `answer_id` and `number` decide."""
     call_id = str(call.get("id") or "") or tool_ids.synthetic(answer_id, number)
-    if isinstance(custom := call.get("custom"), dict):
+    if (custom := custom_of(call)) is not None:
         return ToolCall(call_id, str(custom.get("name") or ""), str(custom.get("input") or ""), kind="custom")
     held = call.get("function")
     function: JsonObject = held if isinstance(held, dict) else {}
     return ToolCall(call_id, str(function.get("name") or ""), arguments.to_text(function.get("arguments")))
+
+
+def custom_of(call: JsonObject) -> JsonObject | None:
+    """The `custom` object of a custom tool call; None for a function's (some servers put an empty one beside it)."""
+    custom = call.get("custom")
+    return custom if isinstance(custom, dict) and (call.get("type") == "custom" or custom.get("name")) else None
 
 
 def _result(message: JsonObject, waiting: list[ToolCall], field: str) -> ToolResult:

@@ -11,15 +11,14 @@ import re2
 
 from engine.llm.messages import JsonObject, LLMRequest, OutputFormat, Reasoning
 from engine.llm.protocol import Target
-from engine.protocols.openai_chat.fields import DOCUMENTED, EFFORTS, MEANT, NAME
+from engine.protocols.efforts import effort_of_budget, nearest_effort
+from engine.protocols.openai_chat.fields import DOCUMENTED, MEANT, NAME
 from engine.protocols.openai_chat.messages_out import Conversation
 from engine.protocols.openai_chat.tools_out import tool_fields
 from engine.protocols.tool_names import ToolNames
 
 _LONGEST_USER = 64
 _MOST_STOPS = 4
-_LOW_BUDGET = 4096
-_MEDIUM_BUDGET = 16384
 _NOT_NAME = re2.compile(r"[^A-Za-z0-9_-]")
 
 _FOREIGN: Mapping[str, str] = {
@@ -156,17 +155,7 @@ def asked_effort(asked: Reasoning, accepted: tuple[str, ...]) -> str:
         return "none" if accepted or asked.effort == "none" else ""
     if asked.effort or not asked.budget_tokens:
         return asked.effort
-    if asked.budget_tokens < _LOW_BUDGET:
-        return "low"
-    return "medium" if asked.budget_tokens < _MEDIUM_BUDGET else "high"
-
-
-def nearest_effort(word: str, accepted: tuple[str, ...]) -> str:
-    """`word` if `accepted` (empty: all), else the strongest accepted one that is weaker, else the weakest."""
-    if not accepted or word in accepted or word not in EFFORTS:
-        return word
-    weaker = [a for a in accepted if a in EFFORTS and EFFORTS.index(a) < EFFORTS.index(word)]
-    return weaker[-1] if weaker else accepted[0]
+    return effort_of_budget(asked.budget_tokens)
 
 
 def _output_format(wanted: OutputFormat, target: Target, body: JsonObject, losses: set[str]) -> None:

@@ -15,9 +15,9 @@ from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Target
 from engine.protocols import tool_ids
+from engine.protocols.efforts import nearest_effort
 from engine.protocols.openai_chat.fields import DOCUMENTED, MEANT
 from engine.protocols.openai_chat.reasoning import FIELDS, FORMATS, text_of
-from engine.protocols.openai_chat.request_out import nearest_effort
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _COMPATIBLE = frozenset({"top_k", "random_seed", "reasoning", "thinking"})

@@ -32,6 +32,7 @@ from engine.protocols import error_bodies, tool_ids
 from engine.protocols.openai_chat import reasoning
 from engine.protocols.openai_chat.answer_in import TOLD, answer_part, broken, failure_of, media_of, usage_in
 from engine.protocols.openai_chat.fields import NAME, stop_reason
+from engine.protocols.openai_chat.request_in import custom_of
 from engine.protocols.tool_names import Origin, ToolNames, custom_text
 
 Kind = Literal["text", "refusal", "thinking", "call", "opaque"]
@@ -82,6 +83,7 @@ class ChatStreamDecoder:
         "_head",
         "_id",
         "_matched",
+        "_model",
         "_names",
         "_pieces",
         "_quirks",
@@ -103,6 +105,7 @@ class ChatStreamDecoder:
         self._matched: str | None = None
         self._extra: JsonObject = {}
         self._id = ""
+        self._model = ""
         self._started = False
         self._spoke = False
         """A choice was seen: there is an answer, though it may be empty."""
@@ -114,20 +117,16 @@ class ChatStreamDecoder:
             return []
         if event.data.strip() == "[DONE]":
             return self._end()
-        value, error = read_chunk(event)
+        value, choice, error = read_chunk(event)
         if value is None:
             return self._fail(error) if error else []
         out: list[StreamEvent] = []
-        if (usage := usage_in(value, self._quirks)) is not None:
-            self._usage = usage
-        choice = first_choice(value)
+        if not self._started or choice is None or choice.get("finish_reason") or value.get("usage"):
+            self._beside(value)
         if choice is not None:
             self._choice(value, choice, out)
-        if error is not None:
-            return out + self._fail(error)
-        for key in TOLD:
-            if (told := value.get(key)) is not None:
-                self._extra[key] = told
+        if error is not None and not self._ended:
+            out += self._fail(error)
         return out
 
     def close(self) -> list[StreamEvent]:
@@ -140,13 +139,21 @@ class ChatStreamDecoder:
 
     # ── reading ──
 
+    def _beside(self, value: JsonObject) -> None:
+        """What the first and the last chunks say beside the answer. The last usage counts; they are never added."""
+        if (usage := usage_in(value, self._quirks)) is not None:
+            self._usage = usage
+        for key in TOLD:
+            if (told := value.get(key)) is not None:
+                self._extra[key] = told
+
     def _choice(self, value: JsonObject, choice: JsonObject, out: list[StreamEvent]) -> None:
         self._spoke = True
         if not self._started:
             self._started = True
-            self._id = str(value.get("id") or "")
+            self._id, self._model = str(value.get("id") or ""), str(value.get("model") or "")
             told = {"created": value["created"]} if isinstance(value.get("created"), int) else {}
-            out.append(Start(self._id, str(value.get("model") or ""), extra=told))
+            out.append(Start(self._id, self._model, extra=told))
         delta = choice.get("delta")
         if delta is None and not self._pieces:
             delta = choice.get("message")  # a whole answer as one event
@@ -162,12 +169,16 @@ class ChatStreamDecoder:
             out += self._fail(failed)
 
     def _delta(self, delta: JsonObject) -> None:
+        content = delta.get("content")
+        if len(delta) == 1 and isinstance(content, str):  # by far the most frequent one
+            if content:
+                self._last("text").texts.append(content)
+            return
         details = delta.get("reasoning_details")
         if text := reasoning.text_of(delta, self._quirks.reasoning_field):
             self._last("thinking").texts.append(text)
         if details and (text or any(d.get("signature") or d.get("data") for d in details if isinstance(d, dict))):
             self._last("thinking").details.feed(details)
-        content = delta.get("content")
         if content:
             if isinstance(content, str):
                 self._last("text").texts.append(content)
@@ -185,7 +196,7 @@ class ChatStreamDecoder:
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, dict):
                 self._call(call)
-        if isinstance(legacy := delta.get("function_call"), dict):
+        if isinstance(legacy := delta.get("function_call"), dict) and any(legacy.values()):
             self._call({"index": "function_call", "function": legacy})
 
     def _content(self, parts: list[Any], *, told: bool) -> None:
@@ -214,16 +225,15 @@ class ChatStreamDecoder:
         return self._pieces[-1]
 
     def _call(self, call: JsonObject) -> None:
-        custom = call.get("custom")
-        held = custom if isinstance(custom, dict) else call.get("function")
-        function: JsonObject = held if isinstance(held, dict) else {}
+        custom, held = custom_of(call), call.get("function")
+        function: JsonObject = custom or (held if isinstance(held, dict) else {})
         call_id, name = _word(call.get("id")), _word(function.get("name"))
         index = call.get("index")
         piece = self._same_call(index, call_id, name)
         if piece is None:
-            if sealed := reasoning.call_seal(call):
+            if sealed := reasoning.call_seal(call, self._model):
                 self._pieces.append(Piece("thinking", opaque=sealed))
-            piece = Piece("call", index=index, custom=isinstance(custom, dict))
+            piece = Piece("call", index=index, custom=custom is not None)
             self._pieces.append(piece)
         if index is not None:
             self._by_index[index] = piece
@@ -231,10 +241,12 @@ class ChatStreamDecoder:
             taken = {p.id for p in self._pieces if p is not piece}
             piece.id = tool_ids.synthetic(self._id, len(taken)) if call_id in taken else call_id
         piece.name = piece.name or name
+        if piece.custom and custom is None and isinstance(later := call.get("custom"), dict):
+            function = later
         text = function.get("input" if piece.custom else "arguments")
         if isinstance(text, dict):
             text = orjson.dumps(text).decode()
-        if isinstance(text, str) and text:
+        if isinstance(text, str) and text and (piece.texts or piece.custom or text.strip()):
             piece.texts.append(text)
 
     def _same_call(self, index: Any, call_id: str, name: str) -> Piece | None:
@@ -297,7 +309,7 @@ class ChatStreamDecoder:
                 return Opaque(NAME, piece.value)
             case "thinking":
                 opaque = piece.opaque or reasoning.seal(
-                    details=piece.details.details, extra_content=piece.extra_content
+                    details=piece.details.details, extra_content=piece.extra_content, model=self._model
                 )
                 return Thinking(text, opaque="" if started else opaque, summary=piece.details.summarised, origin=NAME)
         assert origin is not None
@@ -329,30 +341,32 @@ class ChatStreamDecoder:
         return [*opening, Failure(error)]
 
 
-def read_chunk(event: SSEEvent) -> tuple[JsonObject | None, ProviderError | None]:
-    """(chunk, error): the parsed chunk if it holds choices or usage, the error that it is or holds. Never raises."""
+def read_chunk(event: SSEEvent) -> tuple[JsonObject | None, JsonObject | None, ProviderError | None]:
+    """(chunk, its first choice, the error that it is or holds), each None when there is none. Never raises."""
     try:
         value = orjson.loads(event.data)
     except orjson.JSONDecodeError:
         if event.name == "error":
-            return None, error_bodies.provider_error(0, event.data.encode(), {}, protocol=NAME, in_stream=True)
-        return None, broken("the provider's stream holds an event that is no JSON") if event.data.strip() else None
+            return None, None, error_bodies.provider_error(0, event.data.encode(), {}, protocol=NAME, in_stream=True)
+        wrong = broken("the provider's stream holds an event that is no JSON") if event.data.strip() else None
+        return None, None, wrong
     if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
         value = value[0]
     if not isinstance(value, dict):
-        return None, broken("the provider's stream holds an event that is no JSON object")
+        return None, None, broken("the provider's stream holds an event that is no JSON object")
     held = None
+    choice = first_choice(value)
     if value.get("error") or event.name == "error":
         held = value
-    elif (choice := first_choice(value)) is not None and choice.get("error"):
+    elif choice is not None and choice.get("error"):
         held = choice
     elif "choices" not in value and (value.get("object") == "error" or value.get("errors") or value.get("detail")):
         held = value
-    error = None
-    if held is not None:
-        seen = error_bodies.from_value(held)
-        error = error_bodies.provider_error(0, event.data.encode(), {}, protocol=NAME, in_stream=True, read_as=seen)
-    return value, error
+    if held is None:
+        return value, choice, None
+    seen = error_bodies.from_value(held)
+    error = error_bodies.provider_error(0, event.data.encode(), {}, protocol=NAME, in_stream=True, read_as=seen)
+    return value, choice, error
 
 
 def first_choice(value: JsonObject) -> JsonObject | None:

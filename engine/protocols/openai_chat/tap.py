@@ -11,7 +11,7 @@ from engine.llm.messages import JsonObject, StopReason
 from engine.llm.protocol import SSEEvent, Tapped
 from engine.protocols.openai_chat.answer_in import broken, decode_response, failure_of, usage_in
 from engine.protocols.openai_chat.fields import stop_reason
-from engine.protocols.openai_chat.stream_in import first_choice, read_chunk
+from engine.protocols.openai_chat.stream_in import read_chunk
 
 _CONTENT = ("content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "images", "audio")
 
@@ -34,9 +34,9 @@ class ChatTap:
             if not (known.finished or known.error or known.id or known.started):
                 return self._now(error=broken("the provider's stream held no answer"))
             return known if known.finished else self._now(finished=True, stop=self._stop(""))
-        value, error = read_chunk(event)
+        value, choice, error = read_chunk(event)
         if value is not None:
-            self._chunk(value)
+            self._chunk(value, choice)
         if error is not None and self._tapped.error is None:
             self._now(error=error)
         return self._tapped
@@ -47,10 +47,9 @@ class ChatTap:
             self._now(error=broken("the provider's stream ended before the answer was complete"))
         return self._tapped
 
-    def _chunk(self, value: JsonObject) -> None:
+    def _chunk(self, value: JsonObject, choice: JsonObject | None) -> None:
         if (usage := usage_in(value, self._quirks)) is not None:
             self._now(usage=usage)
-        choice = first_choice(value)
         if choice is None:
             return
         if not self._tapped.id and not self._tapped.model:

@@ -17,8 +17,10 @@ from engine.protocols.tool_names import ToolNames, custom_schema
 
 def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str]) -> JsonObject:
     """`tools`, `tool_choice` and `parallel_tool_calls` of the body; none of them when no tool is left to show."""
-    offered = [_wire(tool, namespace, names) for tool, namespace in _shown(request, losses)]
-    choice = _choice(request, quirks, names, losses, {tool["function"]["name"] for tool in offered})
+    own = request.protocol == NAME and not quirks.strict
+    offered = [_wire(tool, namespace, names) for tool, namespace in _shown(request, losses, own=own)]
+    callable_names = {tool["function"]["name"] for tool in offered if "function" in tool}
+    choice = _choice(request, quirks, names, losses, callable_names)
     if not offered:
         return {}
     fields: JsonObject = {"tools": offered}
@@ -32,12 +34,15 @@ def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: s
     return fields
 
 
-def _shown(request: LLMRequest, losses: set[str]) -> Iterator[tuple[Tool, str]]:
+def _shown(request: LLMRequest, losses: set[str], *, own: bool) -> Iterator[tuple[Tool, str]]:
     """(tool, its namespace) of every tool that the model shall see, in order."""
     loaded: set[str] | None = None
     for tool in request.tools:
         if tool.kind == "server":
-            losses.add(_server_loss(tool))
+            if own and tool.extra:
+                yield tool, ""
+            else:
+                losses.add(_server_loss(tool))
             continue
         if tool.kind == "namespace":
             losses.add("namespace")
@@ -57,6 +62,8 @@ def _shown(request: LLMRequest, losses: set[str]) -> Iterator[tuple[Tool, str]]:
 
 
 def _wire(tool: Tool, namespace: str, names: ToolNames) -> JsonObject:
+    if tool.kind == "server":
+        return dict(tool.extra)
     function: JsonObject = {"name": names.wire(tool.name, namespace)}
     description = tool.description
     if tool.kind == "custom":
