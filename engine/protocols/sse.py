@@ -128,6 +128,8 @@ class SSEParser:
                 data.append(value.removeprefix(" "))
             elif field == "event":
                 name = value.removeprefix(" ")
+            elif field == "error" and not data:  # a server that writes the name of the event as a field (measured)
+                name, data = "error", [value.removeprefix(" ")]
         if not data:
             return None
         return SSEEvent(name, data[0] if len(data) == 1 else "\n".join(data))
