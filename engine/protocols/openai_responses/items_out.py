@@ -1,0 +1,295 @@
+"""A conversation as input items, in the order and pairing that the API insists on.
+
+Every call has its output and every output its call: a call without one gets a short note, an output without a call becomes
+user text. A reasoning item stands before the item it led to, or not at all. Item ids go out only where the API would have
+made them, and once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.llm.messages import (
+    Block,
+    Document,
+    Image,
+    JsonObject,
+    LLMRequest,
+    Message,
+    Opaque,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+from engine.llm.protocol import Target
+from engine.protocols import tool_ids
+from engine.protocols.openai_responses import reasoning
+from engine.protocols.openai_responses.parts import write_document, write_image
+from engine.protocols.openai_responses.words import NAME, foreign_code, is_part, item_code, made_by_model, text
+from engine.protocols.tool_names import ToolNames, flat
+
+NO_RESULT = "[no result was recorded]"
+_BILLING = "x-anthropic-billing-header:"
+"""A client's accounting line among its system text: no instruction, and different in every request."""
+_LONGEST_CALL_ID = 64
+_CALLS = frozenset({"function_call", "custom_tool_call"})
+_OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
+
+
+class Items:
+    """Encodes the messages of one request. `losses` collects the codes of what could not be said."""
+
+    __slots__ = ("_echo", "_ids", "_item_ids", "_names", "_open", "_out", "_own", "_request", "_target", "losses")
+
+    def __init__(self, request: LLMRequest, target: Target, names: ToolNames, losses: set[str]) -> None:
+        self._request = request
+        self._target = target
+        self._names = names
+        self._own = request.protocol == NAME
+        self._echo = target.quirks.echo_reasoning
+        self._ids = tool_ids.IdMap(target.quirks.tool_id)
+        self._item_ids: set[str] = set()
+        self._open: dict[str, str] = {}
+        """call id on the wire → type of the output it waits for."""
+        self._out: list[JsonObject] = []
+        self.losses = losses
+
+    def encode(self) -> list[JsonObject]:
+        """The items, ready for the body."""
+        for message in self._request.messages:
+            match message.role:
+                case "assistant":
+                    self._assistant(message)
+                case "user":
+                    self._user(message)
+                case _:
+                    self._system(message)
+        last = self._request.messages[-1] if self._request.messages else None
+        begun = last.content if last is not None and last.role == "assistant" and not self._own else ()
+        if any(isinstance(block, Text) for block in begun):
+            self.losses.add("prefill")
+        return self._followed(self._answered())
+
+    def _system(self, message: Message) -> None:
+        parts: list[JsonObject] = []
+        for block in message.content:
+            self._beside(block)
+            if isinstance(block, Text | Refusal) and block.text and not block.text.startswith(_BILLING):
+                parts.append(self._text(block))
+        if not parts:
+            return
+        if self._target.quirks.mid_system or all(item.get("role") in ("system", "developer") for item in self._out):
+            role = message.role if self._own else self._target.quirks.system_role
+            self._message(role, parts, message)
+            return
+        self.losses.add("system.mid")
+        said = "\n\n".join(part["text"] for part in parts)
+        self._message(
+            "user", [{"type": "input_text", "text": f"<system-reminder>\n{said}\n</system-reminder>"}], message
+        )
+
+    def _user(self, message: Message) -> None:
+        """Tool outputs come first: they answer the items before this message."""
+        parts: list[JsonObject] = []
+        for block in message.content:
+            if isinstance(block, ToolResult):
+                self._result(block)
+        for block in message.content:
+            if isinstance(block, Opaque) and block.protocol == NAME and not is_part(block.type):
+                self._item(block)
+            elif not isinstance(block, ToolResult):
+                parts += self._parts(block)
+        if parts:
+            self._message("user", parts, message)
+
+    def _assistant(self, message: Message) -> None:
+        said: list[JsonObject] = []
+        for block in message.content:
+            if isinstance(block, Text | Refusal):
+                self._beside(block)
+                if block.text:
+                    said.append(self._said(block))
+                continue
+            if said:
+                self._message("assistant", said, message)
+                said = []
+            match block:
+                case Thinking():
+                    self._thinking(block)
+                case ToolCall():
+                    self._call(block)
+                case Opaque():
+                    self._item(block)
+                case _:
+                    self.losses.add("unknown_block")  # an image of the model's own making
+        if said:
+            self._message("assistant", said, message)
+
+    def _message(self, role: str, parts: list[JsonObject], message: Message) -> None:
+        item: JsonObject = {"type": "message"}
+        if self._own:
+            kept = ("status", "phase") if self._target.quirks.strict else message.extra.keys() - {"id"}
+            item |= {name: message.extra[name] for name in kept if name in message.extra}
+            self._identify(item, message.extra.get("id"), "msg_")
+        self._out.append({**item, "role": role, "content": parts})
+
+    def _thinking(self, block: Thinking) -> None:
+        item = reasoning.for_provider(block, echo=self._echo)
+        if item is None:
+            if block.text or block.opaque:
+                self.losses.add("thinking.signature")
+            return
+        if "id" in item:
+            self._identify(item, item.pop("id"), "rs_")
+        self._out.append(item)
+
+    def _call(self, call: ToolCall) -> None:
+        wire = self._ids.call(tool_ids.original(call.id))
+        if len(wire) > _LONGEST_CALL_ID:
+            wire = tool_ids.synthetic(wire)
+        custom = call.kind == "custom"
+        item: JsonObject = {"type": "custom_tool_call" if custom else "function_call"}
+        self._identify(item, call.item_id, "ctc_" if custom else "fc_")
+        item["call_id"] = wire
+        item["name"] = flat(call.name) if call.namespace else self._names.wire(call.name)
+        if call.namespace:
+            item["namespace"] = call.namespace
+        item["input" if custom else "arguments"] = call.arguments
+        if self._own:
+            item |= {name: value for name, value in call.extra.items() if name not in item}
+        self._open[wire] = item["type"] + "_output"
+        self._out.append(item)
+
+    def _result(self, result: ToolResult) -> None:
+        wire = self._ids.result(tool_ids.original(result.call_id))
+        if len(wire) > _LONGEST_CALL_ID:
+            wire = tool_ids.synthetic(wire)
+        output = self._output(result)
+        kind = self._open.pop(wire, "")
+        if kind:
+            extra = result.extra if self._own else {}
+            self._out.append({"type": kind, **extra, "call_id": wire, "output": output})
+            return
+        note = {"type": "input_text", "text": f"[result of tool call {result.call_id or 'without id'}]"}
+        parts = [{"type": "input_text", "text": output}] if isinstance(output, str) else output
+        self._out.append(
+            {"type": "message", "role": "user", "content": [note, *(p for p in parts if p.get("text") != "")]}
+        )
+
+    def _output(self, result: ToolResult) -> str | list[JsonObject]:
+        """A string where text is all there is: not every server reads the list form."""
+        parts = [part for block in result.content for part in self._parts(block)]
+        if result.is_error:
+            self.losses.add("tool_result.error")
+            first = parts[0] if parts else {}
+            if not text(first.get("text")).lower().startswith("error"):
+                parts.insert(0, {"type": "input_text", "text": "Error:"})
+        if all(part.keys() == {"type", "text"} for part in parts) and not (self._own and len(parts) > 1):
+            return "\n\n".join(part["text"] for part in parts)
+        return parts
+
+    def _parts(self, block: Block) -> list[JsonObject]:
+        """Content parts of a user message or an output that say `block`: none, or one."""
+        self._beside(block)
+        match block:
+            case Text() | Refusal():
+                return [self._text(block)] if block.text else []
+            case Image():
+                if self._target.model.vision:
+                    return [write_image(block)]
+                self.losses.add("image")
+                return [{"type": "input_text", "text": "[an image was left out: this model reads text only]"}]
+            case Document():
+                return [self._document(block)]
+            case Opaque(protocol, value) if protocol == NAME:
+                return [value]
+            case Opaque():
+                self.losses.add(foreign_code(block.type))
+        return []
+
+    def _document(self, block: Document) -> JsonObject:
+        readable = bool(block.text) or self._target.model.documents or self._own
+        part = write_document(block, own=self._own) if readable else None
+        if part is not None:
+            return part
+        self.losses.add("document")
+        named = block.title or block.media_type or "untitled"
+        return {"type": "input_text", "text": f"[a document was left out: {named}]"}
+
+    def _item(self, block: Opaque) -> None:
+        """An item that this protocol alone has goes out as it came."""
+        if block.protocol != NAME:
+            self.losses.add(foreign_code(block.type))
+        elif self._own:
+            self._out.append(block.value)
+        else:
+            self.losses.add(item_code(block.type))  # found its way here through another client: its provider is unknown
+
+    def _text(self, block: Text | Refusal) -> JsonObject:
+        part: JsonObject = {"type": "input_text", "text": block.text}
+        return {**part, **block.extra} if self._own and not self._target.quirks.strict else part
+
+    def _said(self, block: Text | Refusal) -> JsonObject:
+        if isinstance(block, Refusal):
+            return {"type": "refusal", "refusal": block.text}
+        part: JsonObject = {"type": "output_text", "text": block.text}
+        annotations = block.extra.get("annotations") if self._own else None
+        return {**part, "annotations": annotations} if annotations else part
+
+    def _beside(self, block: Block) -> None:
+        """Declares what a block carries beside its words."""
+        if self._own or isinstance(block, Opaque):
+            return
+        if "cache_control" in block.extra:
+            self.losses.add("cache_control")
+        if block.extra.get("citations"):
+            self.losses.add("citations")
+
+    def _identify(self, item: JsonObject, item_id: object, prefix: str) -> None:
+        if isinstance(item_id, str) and reasoning.valid_id(item_id, prefix) and item_id not in self._item_ids:
+            self._item_ids.add(item_id)
+            item["id"] = item_id
+
+    def _answered(self) -> list[JsonObject]:
+        """The items with a note for every call that nothing answered, placed where its output would stand."""
+        if not self._open:
+            return self._out
+        items: list[JsonObject] = []
+        owed: list[JsonObject] = []
+        for item in self._out:
+            kind = item["type"]
+            if owed and kind not in _CALLS and kind not in _OUTPUTS and kind != "reasoning":
+                items += owed
+                owed = []
+            items.append(item)
+            if kind in _CALLS and (output := self._open.get(item["call_id"])):
+                owed.append({"type": output, "call_id": item["call_id"], "output": NO_RESULT})
+        return items + owed
+
+    def _followed(self, items: list[JsonObject]) -> list[JsonObject]:
+        """The items without reasoning that led to nothing: the API refuses it."""
+        kept: list[JsonObject] = []
+        for item in reversed(items):
+            if item["type"] == "reasoning" and not (kept and _made(kept[-1])):
+                self.losses.add("thinking.signature")
+            else:
+                kept.append(item)
+        kept.reverse()
+        return kept
+
+
+def _made(item: JsonObject) -> bool:
+    """Whether the model made this item."""
+    kind = item.get("type", "message")
+    return kind in _CALLS or kind == "reasoning" or item.get("role") == "assistant" or made_by_model(kind)
+
+
+def without_own(items: Iterable[object]) -> list[object]:
+    """Input items of a client without the reasoning items that we made ourselves in a translated turn."""
+    return [
+        item
+        for item in items
+        if not (isinstance(item, dict) and item.get("type") == "reasoning" and reasoning.is_ours(item))
+    ]

@@ -1,0 +1,195 @@
+"""A neutral request as the JSON of one provider's Responses API, and the codes of what it could not say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import orjson
+import re2
+
+from engine.llm.catalogue import Quirks
+from engine.llm.messages import JsonObject, LLMRequest, OutputFormat
+from engine.llm.protocol import Target
+from engine.protocols.efforts import effort_of_budget, nearest_effort
+from engine.protocols.openai_responses.items_out import Items, without_own
+from engine.protocols.openai_responses.tools import write_choice, write_tools
+from engine.protocols.openai_responses.words import FIELD_CODES, FOREIGN_CODES, NAME, UNDOCUMENTED, text
+from engine.protocols.tool_names import ToolNames
+
+_LEAST_OUTPUT = 16
+"""The API refuses a smaller output limit."""
+_LONGEST_NAME = 64
+_NOT_NAME = re2.compile(r"[^A-Za-z0-9_-]")
+_ENCRYPTED = "reasoning.encrypted_content"
+
+_DROPPED: Mapping[str, str] = {
+    **{name: code for name, code in FIELD_CODES.items() if code},
+    "reasoning": "effort",
+    "text": "output_format",
+}
+
+
+def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, list[str]]:
+    """(body, sorted loss codes)."""
+    losses: set[str] = set()
+    quirks = target.quirks
+    names = ToolNames(request.tools)
+    body: JsonObject = {"model": target.model.name, "input": Items(request, target, names, losses).encode()}
+    if tools := write_tools(request, quirks, names, losses):
+        body["tools"] = tools
+        if (choice := write_choice(request, quirks, names, losses)) is not None:
+            body["tool_choice"] = choice
+        if request.parallel_tool_calls is not None:
+            if quirks.parallel_tools:
+                body["parallel_tool_calls"] = request.parallel_tool_calls
+            else:
+                losses.add("parallel_tools")
+    _limits(request, target, body, losses)
+    _reasoning(request, target, body, losses)
+    if request.output_format is not None:
+        _format(request.output_format, target, body, losses)
+    _identity(request, body, losses)
+    _extras(request, target, body, losses)
+    if request.stream:
+        body["stream"] = True
+    for name in quirks.drop:
+        if body.pop(name, None) not in (None, "auto") and (code := _DROPPED.get(name)):
+            losses.add(code)
+    return body, sorted(losses)
+
+
+def rewrite(body: JsonObject, target: Target) -> JsonObject:
+    """See `WireProtocol.rewrite`. Reasoning items of our own making are taken out: only we can read them."""
+    quirks = target.quirks
+    out = {**body, "model": target.model.name}
+    given = body.get("input")
+    if isinstance(given, list) and len(cleaned := without_own(given)) < len(given):
+        out["input"] = cleaned
+    asked = body.get("reasoning")
+    if isinstance(asked, dict) and (effort := text(asked.get("effort"))):
+        out["reasoning"] = {**asked, "effort": nearest_effort(effort, quirks.efforts)}
+    for name in _refused(quirks):
+        out.pop(name, None)
+    return out
+
+
+def _refused(quirks: Quirks) -> tuple[str, ...]:
+    sampling = () if quirks.sampling else ("temperature", "top_p")
+    parallel = () if quirks.parallel_tools else ("parallel_tool_calls",)
+    return (*quirks.drop, *sampling, *parallel)
+
+
+def _limits(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
+    """Output limit, sampling, and what this API has no field for."""
+    limit = request.max_output_tokens or target.quirks.default_max_tokens
+    if limit > (most := target.model.max_output) > 0:
+        if request.max_output_tokens:
+            losses.add("max_output_tokens")
+        limit = most
+    if limit:
+        body["max_output_tokens"] = max(limit, _LEAST_OUTPUT)
+    for name, value in (("temperature", request.temperature), ("top_p", request.top_p)):
+        if value is not None and target.quirks.sampling:
+            body[name] = value
+        elif value is not None:
+            losses.add("sampling")
+    unsaid = {"top_k": request.top_k is not None, "stop": bool(request.stop), "seed": request.seed is not None}
+    losses |= {code for code, given in unsaid.items() if given}
+
+
+def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
+    """Effort and summary, and how sealed reasoning comes back: without the provider keeping the answer."""
+    own = request.protocol == NAME
+    if not own:
+        body["store"] = False
+        if target.model.reasoning:
+            body["include"] = [_ENCRYPTED]
+    asked = request.reasoning
+    if asked is None:
+        return
+    word = asked.effort
+    if asked.enabled is False:
+        word = "none"
+    elif not word and asked.budget_tokens:
+        losses.add("thinking.budget")
+        word = effort_of_budget(asked.budget_tokens)
+    if not target.model.reasoning:
+        if word and word != "none":
+            losses.add("effort")
+        return
+    said: JsonObject = {}
+    if word == "none" and not own and not target.quirks.efforts:
+        word = ""  # not every model can do without thinking; an unknown one is left to its default
+    if word:
+        said["effort"] = nearest_effort(word, target.quirks.efforts)
+        if said["effort"] != word:
+            losses.add("effort")
+    if own and asked.summary:
+        said["summary"] = asked.summary
+    elif not own and (asked.enabled or asked.adaptive) and asked.summary != "omitted":
+        said["summary"] = "auto"
+    if own and not target.quirks.strict:
+        said |= asked.extra
+    if said:
+        body["reasoning"] = said
+
+
+def _format(wanted: OutputFormat, target: Target, body: JsonObject, losses: set[str]) -> None:
+    if target.model.structured and wanted.kind == "json_schema" and target.quirks.json_schema:
+        held: JsonObject = {"type": "json_schema", "name": _NOT_NAME.sub("_", wanted.name)[:_LONGEST_NAME] or "answer"}
+        held["schema"] = wanted.schema or {}
+        if wanted.strict is not None:
+            held["strict"] = wanted.strict
+        body["text"] = {"format": held | dict(wanted.extra)}
+        return
+    if target.model.structured:
+        body["text"] = {"format": {"type": "json_object"}}
+        if wanted.kind == "json_object":
+            return
+    losses.add("output_format")
+    said = "Answer with one JSON object and nothing else."
+    if wanted.schema:
+        said += f" It must match this JSON Schema:\n{orjson.dumps(wanted.schema).decode()}"
+    part = {"type": "input_text", "text": said}
+    body["input"].insert(0, {"type": "message", "role": target.quirks.system_role, "content": [part]})
+
+
+def _identity(request: LLMRequest, body: JsonObject, losses: set[str]) -> None:
+    """The end user, the cache key, the service tier."""
+    if request.user:
+        body["user"], shortened = _within(request.user)
+        if shortened:
+            losses.add("user")
+    if request.cache_key:
+        body["prompt_cache_key"], _ = _within(request.cache_key)
+    if request.service_tier:
+        if request.protocol.startswith("openai-"):
+            body["service_tier"] = request.service_tier
+        else:
+            losses.add("service_tier")
+
+
+def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
+    if request.protocol != NAME:
+        losses |= {code for name, code in FOREIGN_CODES.items() if request.extra.get(name)}
+        if isinstance(choices := request.extra.get("n"), int) and choices > 1:
+            losses.add("choices")
+        if request.extra.get("logprobs"):
+            losses.add("logprobs")
+        return
+    for name, value in request.extra.items():
+        known = name in FIELD_CODES and name not in UNDOCUMENTED
+        if target.quirks.strict and not known:
+            losses.add(FIELD_CODES.get(name, "unknown_field") or "unknown_field")
+        elif name == "text":
+            body["text"] = {**value, **body.get("text", {})}
+        elif name not in body:
+            body[name] = value
+
+
+def _within(name: str) -> tuple[str, bool]:
+    """(`name` in at most 64 characters, whether it had to be replaced by its digest)."""
+    if len(name) <= _LONGEST_NAME:
+        return name, False
+    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest(), True

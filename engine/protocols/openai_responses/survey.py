@@ -1,0 +1,260 @@
+"""One cheap pass over a request: what the facts of a policy are made of.
+
+Nothing is decoded or copied but the newest user text. Only what can't be a request is refused; odd fields are a provider's
+business. Sizes are in characters, which for the mostly ASCII text of agents is as good as bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from engine.llm.errors import ClientError
+from engine.llm.messages import JsonObject
+from engine.llm.protocol import Survey
+from engine.protocols.openai_responses.words import FIELD_CODES, item_code, made_by_model, tool_code
+
+_MAX_NAMES = 64
+_MAX_TEXT = 32768
+_INJECTED = ("<environment_context>", "<user_instructions>", "<skills_instructions>", "<system-reminder>")
+"""How text begins that an agent, not its user, put into a user message."""
+
+
+def survey(body: JsonObject) -> Survey:
+    """See `WireProtocol.survey`."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise ClientError("model must be a non-empty string", field="model")
+    found = Survey(model=model, stream=body.get("stream") is True)
+    _fields(found, body)
+    names: list[str] = []
+    _tools(found, body.get("tools"), names)
+    _choice(found, body.get("tool_choice"))
+    _metadata(found, body)
+    given = body.get("input")
+    if isinstance(given, str):
+        found.messages, found.last_role, found.newest_user_text = 1, "user", given[:_MAX_TEXT]
+    elif isinstance(given, list) and given:
+        _items(found, given, names)
+    elif not (body.get("prompt") or body.get("previous_response_id") or body.get("conversation")):
+        raise ClientError("input must be a string or a non-empty list of items", field="input")
+    found.tool_names = tuple(names[:_MAX_NAMES])
+    return found
+
+
+def _fields(found: Survey, body: JsonObject) -> None:
+    requires = found.requires
+    for name, value in body.items():
+        if value is not None and value is not False and (code := FIELD_CODES.get(name, "unknown_field")):
+            requires.add(code)
+    if body.get("parallel_tool_calls") is False:
+        requires.add("parallel_tools")
+    if not body.get("top_logprobs"):
+        requires.discard("logprobs")
+    if isinstance(limit := body.get("max_output_tokens"), int):
+        found.max_output_tokens = limit
+    if isinstance(temperature := body.get("temperature"), int | float):
+        found.temperature = float(temperature)
+    if isinstance(instructions := body.get("instructions"), str):
+        found.system_bytes = len(instructions)
+    found.previous_response = "previous_response" in requires
+    if truncation := body.get("truncation"):
+        requires.update(() if truncation == "disabled" else ("context_management",))
+    if isinstance(managed := body.get("context_management"), list) and managed:
+        requires.update("compaction" for edit in managed if isinstance(edit, dict) and edit.get("type") == "compaction")
+    if isinstance(reasoning := body.get("reasoning"), dict) and isinstance(effort := reasoning.get("effort"), str):
+        found.effort = effort
+        found.thinking = effort not in ("", "none")
+        requires.add("effort")
+    wanted = text.get("format") if isinstance(text := body.get("text"), dict) else None
+    if isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema"):
+        found.output_format = wanted["type"]
+        requires.add("output_format")
+    found.user = str(body.get("user") or body.get("safety_identifier") or "")
+
+
+def _metadata(found: Survey, body: JsonObject) -> None:
+    """Session and kind of call: an agent's own session id first, since side calls have cache keys of their own."""
+    metadata = body.get("client_metadata")
+    turn = metadata.get("x-codex-turn-metadata") if isinstance(metadata, dict) else None
+    if isinstance(turn, str) and '"compaction"' in turn:
+        try:
+            parsed = orjson.loads(turn)
+        except orjson.JSONDecodeError:
+            parsed = None
+        found.compaction = isinstance(parsed, dict) and parsed.get("request_kind") == "compaction"
+    session = metadata.get("session_id") if isinstance(metadata, dict) else None
+    found.session = str(session or body.get("prompt_cache_key") or "")
+
+
+def _tools(found: Survey, tools: Any, names: list[str]) -> None:
+    requires = found.requires
+    for tool in tools if isinstance(tools, list) else ():
+        if not isinstance(tool, dict):
+            continue
+        kind = tool.get("type", "function")
+        if kind == "namespace":
+            requires.add("namespace")
+            _tools(found, tool.get("tools"), names)
+            continue
+        if kind in ("function", "custom"):
+            found.tools += 1
+            inner = tool.get("function")  # the Chat form, which lenient servers take
+            names.append(str(tool.get("name") or (inner.get("name") if isinstance(inner, dict) else "") or ""))
+            if kind == "custom":
+                requires.add("custom_tool")
+            if tool.get("defer_loading"):
+                requires.add("tool_search")
+        else:
+            found.server_tools += 1
+            requires.add(tool_code(str(kind)))
+
+
+def _choice(found: Survey, choice: Any) -> None:
+    mode = choice
+    if isinstance(choice, dict):
+        mode = choice.get("mode", "auto") if choice.get("type") == "allowed_tools" else "tool"
+    if mode in ("none", "required", "tool"):
+        found.tool_choice = mode
+        if mode != "none":
+            found.requires.add("forced_tool")
+
+
+def _items(found: Survey, items: list[Any], names: list[str]) -> None:
+    requires = found.requires
+    speaker = ""
+    newest: JsonObject | None = None
+    for index, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise ClientError("an input item must be an object", field=f"input[{index}]")
+        kind = item.get("type") or "message"
+        before = speaker
+        if kind == "message":
+            speaker = item.get("role", "")
+            if speaker == "assistant":
+                if isinstance(content := item.get("content"), list):
+                    _said(found, content)
+            elif speaker == "user":
+                if isinstance(content := item.get("content"), list):
+                    _parts(found, content)
+                if _telling(content):
+                    newest = item
+                before = ""  # two user messages in a row are two messages
+            else:
+                speaker, before = _system(found, item, index, before), ""
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            speaker = "tool"
+            found.tool_results += 1
+            if isinstance(output := item.get("output"), list):
+                _parts(found, output, result=True)
+        elif kind in ("function_call", "custom_tool_call"):
+            speaker = "assistant"
+            found.tool_calls += 1
+            if kind == "custom_tool_call":
+                requires.add("custom_tool")
+        elif kind == "reasoning":
+            speaker = "assistant"
+            requires.add("thinking.signature")
+        else:
+            speaker = _special(found, item, str(kind), names) or speaker
+        if speaker != before:
+            found.messages += 1
+            if speaker == "assistant":
+                found.turns += 1
+                found.tool_results = 0
+    _ending(found, items[-1], speaker, newest)
+
+
+def _ending(found: Survey, last: JsonObject, speaker: str, newest: JsonObject | None) -> None:
+    found.last_role = "tool" if found.tool_results else speaker
+    if speaker == "assistant":
+        found.requires.add("prefill")
+    if last.get("type") == "compaction_trigger":
+        found.compaction = True
+    if newest is not None:
+        found.newest_user_text = _text_of(newest.get("content"))
+
+
+def _system(found: Survey, item: JsonObject, index: int, before: str) -> str:
+    role = item.get("role")
+    if role not in ("system", "developer"):
+        raise ClientError(
+            "an input message needs a role: user, assistant, system or developer", field=f"input[{index}].role"
+        )
+    content = item.get("content")
+    if isinstance(content, str):
+        found.system_bytes += len(content)
+    elif isinstance(content, list):
+        found.system_bytes += sum(
+            len(p["text"]) for p in content if isinstance(p, dict) and isinstance(p.get("text"), str)
+        )
+    if before not in ("", "system"):
+        found.requires.add("system.mid")
+    return "system"
+
+
+def _special(found: Survey, item: JsonObject, kind: str, names: list[str]) -> str:
+    """Items that only this protocol has; the speaker, empty when nobody speaks."""
+    if kind == "additional_tools":
+        _tools(found, item.get("tools"), names)
+        return ""
+    if kind == "configuration_update":
+        found.requires.add("effort")
+        return ""
+    found.requires.add(item_code(kind))
+    if made_by_model(kind):
+        return "assistant"
+    return "tool" if kind.endswith("_output") else "user"
+
+
+_PART_CODES: Mapping[Any, str] = {"input_image": "image", "input_file": "document", "input_audio": "audio"}
+_PLAIN_PARTS = frozenset({"input_text", "output_text", "refusal", "text", "summary_text", "reasoning_text"})
+
+
+def _parts(found: Survey, parts: list[Any], *, result: bool = False) -> None:
+    for part in parts:
+        if not isinstance(part, dict):
+            continue
+        kind = part.get("type")
+        if "prompt_cache_breakpoint" in part:
+            found.cache_marks += 1
+            found.requires.add("cache_control")
+        if kind in _PLAIN_PARTS:
+            continue
+        found.requires.add(_PART_CODES.get(kind, "unknown_block"))
+        if kind == "input_image":
+            found.images += 1
+            found.media_bytes += _length(part.get("image_url"))
+            if result:
+                found.requires.add("image.tool_result")
+        elif kind == "input_file":
+            found.documents += 1
+            found.media_bytes += _length(part.get("file_data"))
+        if part.get("file_id"):
+            found.requires.add("container")
+
+
+def _said(found: Survey, parts: list[Any]) -> None:
+    for part in parts:
+        if isinstance(part, dict) and part.get("annotations"):
+            found.requires.add("citations")
+
+
+def _telling(content: Any) -> bool:
+    """Whether the user wrote this, not the agent for it."""
+    if isinstance(content, list):
+        content = next((p.get("text") for p in content if isinstance(p, dict) and p.get("text")), "")
+    return isinstance(content, str) and bool(content) and not content.startswith(_INJECTED)
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, str):
+        return content[:_MAX_TEXT]
+    texts = [p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str)]
+    return (texts[0] if len(texts) == 1 else "\n".join(texts))[:_MAX_TEXT]
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str) else 0

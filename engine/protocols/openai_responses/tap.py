@@ -1,0 +1,126 @@
+"""Listening to a preserved answer: usage, stop reason, errors, and when its content began.
+
+Most frames are deltas, which tell nothing; they are recognised by name, unparsed. Only the terminal event is read whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import re2
+
+from engine.llm.catalogue import Quirks
+from engine.llm.errors import ProviderError
+from engine.llm.messages import Block, JsonObject, Refusal, StopReason, ToolCall
+from engine.llm.protocol import SSEEvent, Tapped
+from engine.protocols.openai_responses.answer_in import broken, decode_usage, failure, stop_reason
+from engine.protocols.openai_responses.words import entries, text
+
+_KIND = re2.compile(
+    r'"type"\s*:\s*"(error|response\.(?:created|completed|incomplete|failed|output_item\.added|[a-z_]+\.delta))"'
+)
+_HEAD = 400
+"""Characters of an event without a name in which its type is looked for first."""
+_ID = re2.compile(r'"id"\s*:\s*"(resp_[^"]*|[^"]*)"')
+_MODEL = re2.compile(r'"model"\s*:\s*"([^"]*)"')
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
+
+
+class Tap:
+    """See `StreamTap`."""
+
+    __slots__ = ("_known", "_quirks")
+
+    def __init__(self, quirks: Quirks) -> None:
+        self._quirks = quirks
+        self._known = Tapped()
+
+    def feed(self, event: SSEEvent) -> Tapped:
+        """See `StreamTap.feed`."""
+        known = self._known
+        kind = event.name or _kind(event.data)
+        if known.started and kind not in _ENDS:
+            return known
+        if known.finished:
+            return known
+        if kind in _ENDS:
+            self._known = self._ended(kind, event.data)
+        elif kind == "response.created":
+            self._known = replace(known, id=_found(_ID, event.data), model=_found(_MODEL, event.data))
+        elif kind == "response.output_item.added" or kind.endswith(".delta"):
+            self._known = replace(known, started=True)
+        return self._known
+
+    def close(self) -> Tapped:
+        """See `StreamTap.close`."""
+        if not self._known.finished and self._known.error is None:
+            error = broken("the provider's stream ended before response.completed")
+            self._known = replace(self._known, error=error)
+        return self._known
+
+    def _ended(self, kind: str, data: str) -> Tapped:
+        known = self._known
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            value = None
+        if not isinstance(value, dict):
+            return replace(known, error=broken("the provider's last event is not JSON"))
+        if kind == "error":
+            # response.failed usually follows and says the same; the first word counts.
+            error = failure(value if value.get("error") else {"error": value}) or broken("the provider failed")
+            return known if known.error is not None else replace(known, error=error)
+        response = value.get("response")
+        response = response if isinstance(response, dict) else {}
+        told = tapped(response, self._quirks)
+        error_told = told.error or (_unsaid() if kind == "response.failed" else None)
+        return replace(
+            told,
+            started=known.started or error_told is None,
+            id=told.id or known.id,
+            model=told.model or known.model,
+            error=known.error or error_told,
+        )
+
+
+def tapped(response: JsonObject, quirks: Quirks) -> Tapped:
+    """What a whole answer tells."""
+    error = failure(response)
+    usage = response.get("usage")
+    return Tapped(
+        started=error is None,
+        finished=True,
+        stop=None if error is not None else _stop(response),
+        usage=decode_usage(usage, quirks) if isinstance(usage, dict) else None,
+        model=text(response.get("model")),
+        id=text(response.get("id")),
+        error=error,
+    )
+
+
+def _stop(response: JsonObject) -> StopReason:
+    """As for a decoded answer, without decoding it."""
+    telling: list[Block] = []
+    for item in entries(response.get("output")):
+        if item.get("type") in ("function_call", "custom_tool_call"):
+            telling.append(ToolCall("", ""))
+        elif item.get("type") == "message":
+            telling += [Refusal("") for part in entries(item.get("content")) if part.get("type") == "refusal"]
+    return stop_reason(response, telling)
+
+
+def _unsaid() -> ProviderError:
+    return broken("the provider failed without saying why")
+
+
+def _kind(data: str) -> str:
+    found = _KIND.search(data[:_HEAD]) or (_KIND.search(data) if ".delta" not in data[:_HEAD] else None)
+    return found.group(1) if found else ""
+
+
+def _found(pattern: Any, data: str) -> str:
+    at = data.find('"response"')
+    found = pattern.search(data, max(at, 0))
+    return found.group(1) if found else ""
