@@ -137,7 +137,7 @@ class PriceTable:
                 entries[model.ref] = _override(model.price)
             elif (
                 lookup
-                and not model.local
+                and not (model.local or model.name.endswith("*"))
                 and (provider := providers.get(model.provider))
                 and (entry := lookup.find(provider, model.name))
             ):
