@@ -62,6 +62,7 @@ CARRIES: Mapping[str, frozenset[str]] = {
     "anthropic-messages": frozenset(
         {
             "cache_control",
+            "custom_tool",
             "thinking.budget",
             "effort",
             "document",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.llm.catalogue import Quirks
+from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject, LLMRequest, Message, ToolCall, ToolResult
 from engine.protocols import arguments
 from engine.protocols.anthropic_messages.blocks_out import beside, encode_part
@@ -29,8 +30,10 @@ class _Turn:
     role: str
     content: list[JsonObject] = field(default_factory=list)
     extra: JsonObject = field(default_factory=dict)
-    results: dict[str, JsonObject | None] = field(default_factory=dict)
-    """Wire ids of this turn's calls, in order, with their results as they are found."""
+    unanswered: dict[str, None] = field(default_factory=dict)
+    """Wire ids of this turn's calls without a result so far, in order."""
+    results: list[JsonObject] = field(default_factory=list)
+    """Results of this turn's calls as they came: cache marks and prompt caches depend on the client's order."""
     closed: bool = False
     """A result has been seen: what the assistant says next is another turn."""
 
@@ -38,14 +41,16 @@ class _Turn:
 def encode_conversation(
     request: LLMRequest, *, quirks: Quirks, names: ToolNames, losses: set[str]
 ) -> tuple[list[JsonObject], list[JsonObject]]:
-    """(`system` blocks, `messages`). There is always at least one message, and the first is the user's."""
+    """(`system` blocks, `messages`): at least one message, the first one the user's. Raises ClientError when nothing is said."""
     builder = _Builder(quirks, names, losses, own=request.protocol == NAME)
     for message in request.messages:
         builder.add(message)
     messages = _written(builder.turns)
     system = builder.system
     if not messages:
-        messages, system = [{"role": "user", "content": system or [{"type": "text", "text": _OPENING}]}], []
+        if not system:
+            raise ClientError("messages: there is no text in any of them", field="messages")
+        messages, system = [{"role": "user", "content": system}], []
     if messages[0]["role"] != "user":
         messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _OPENING}]})
     _prefill(messages, quirks, losses)
@@ -110,7 +115,7 @@ class _Builder:
         }
         self._say("assistant", [part], message)
         turn = self.turns[-1]
-        turn.results[wire_id] = None
+        turn.unanswered[wire_id] = None
         self._calls[wire_id] = turn
 
     def _user(self, message: Message) -> None:
@@ -124,10 +129,11 @@ class _Builder:
         wire_id = self._ids.result(result.call_id)
         parts = [part for block in result.content if (part := self._result_part(block)) is not None]
         turn = self._calls.get(wire_id)
-        if turn is None or turn.results[wire_id] is not None:
+        if turn is None or wire_id not in turn.unanswered:
             self._say("user", parts, message)
             return
         turn.closed = True
+        del turn.unanswered[wire_id]
         is_error = result.is_error
         if is_error and any(part["type"] != "text" for part in parts):
             # The API takes nothing but text in a result that is flagged as an error.
@@ -136,13 +142,19 @@ class _Builder:
             is_error = False
         if is_error and not parts:
             parts = [{"type": "text", "text": "Error"}]
-        turn.results[wire_id] = {
-            "type": "tool_result",
-            "tool_use_id": wire_id,
-            "content": parts,
-            **({"is_error": True} if is_error else {}),
-            **beside(result.extra, own=self._own),
-        }
+        # A cache mark belongs on the result; the API refuses it on a part of one.
+        marks = [mark for part in parts if (mark := part.get("cache_control"))]
+        parts = [{k: v for k, v in part.items() if k != "cache_control"} for part in parts] if marks else parts
+        turn.results.append(
+            {
+                "type": "tool_result",
+                "tool_use_id": wire_id,
+                "content": parts,
+                **({"is_error": True} if is_error else {}),
+                **({"cache_control": marks[-1]} if marks else {}),
+                **beside(result.extra, own=self._own),
+            }
+        )
 
     def _result_part(self, block: Any) -> JsonObject | None:
         return None if isinstance(block, ToolCall | ToolResult) else encode_part(block, self._losses, own=self._own)
@@ -156,9 +168,8 @@ def _written(turns: list[_Turn]) -> list[JsonObject]:
             last["content"] += turn.content
             continue
         messages.append({"role": turn.role, "content": list(turn.content), **turn.extra})
-        if turn.results:
-            answered = [result or _unanswered(wire_id) for wire_id, result in turn.results.items()]
-            messages.append({"role": "user", "content": answered})
+        if answers := [*turn.results, *map(_unanswered, turn.unanswered)]:
+            messages.append({"role": "user", "content": answers})
     return messages
 
 

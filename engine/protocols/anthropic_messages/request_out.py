@@ -9,7 +9,7 @@ import orjson
 from engine.llm.messages import JsonObject, LLMRequest, OutputFormat, Tool
 from engine.llm.protocol import Target
 from engine.protocols.anthropic_messages.conversation import encode_conversation
-from engine.protocols.anthropic_messages.thinking import encode_thinking
+from engine.protocols.anthropic_messages.thinking import encode_thinking, may_think, without_thinking_edits
 from engine.protocols.anthropic_messages.words import NAME
 from engine.protocols.tool_names import ToolNames, custom_schema
 
@@ -41,6 +41,8 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
     if len(stop) != len(request.stop):
         losses.add("stop")  # the API refuses white space alone
     _rest(body, request, losses)
+    if body.get("thinking", {}).get("type") in (None, "disabled") and request.reasoning is not None:
+        without_thinking_edits(body)
     if request.stream:
         body["stream"] = True
     _dropped(body, target, losses)
@@ -143,7 +145,7 @@ def _reasoning(body: JsonObject, request: LLMRequest, target: Target, losses: se
         thinking, effort = encode_thinking(
             request.reasoning, quirks=target.quirks, max_tokens=body["max_tokens"], losses=losses
         )
-        if thinking is not None and thinking["type"] != "disabled" and not _may_think(body, thinking):
+        if thinking is not None and thinking["type"] != "disabled" and not may_think(body, thinking):
             losses |= {"thinking.budget"} if request.reasoning.budget_tokens else set()
             losses |= {"effort"} if request.reasoning.effort and not effort else set()
             thinking = None
@@ -155,18 +157,6 @@ def _reasoning(body: JsonObject, request: LLMRequest, target: Target, losses: se
         config["format"] = {"type": "json_schema", "schema": request.output_format.schema}
     if config:
         body["output_config"] = config
-
-
-def _may_think(body: JsonObject, thinking: JsonObject) -> bool:
-    """Two rules of the API: no thinking with a forced tool; with a budget, a running tool loop has to begin with thoughts."""
-    if body.get("tool_choice", {}).get("type") in ("any", "tool"):
-        return False
-    messages = body["messages"]
-    if thinking["type"] != "enabled" or len(messages) < 2 or messages[-2]["role"] != "assistant":
-        return True
-    content = messages[-2]["content"]
-    in_loop = any(block["type"] == "tool_use" for block in content)
-    return not in_loop or content[0]["type"] in ("thinking", "redacted_thinking")
 
 
 def _sampling(body: JsonObject, request: LLMRequest, target: Target, losses: set[str]) -> None:

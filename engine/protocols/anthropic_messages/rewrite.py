@@ -13,7 +13,7 @@ from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Target
 from engine.protocols.anthropic_messages.request_in import decode_reasoning
-from engine.protocols.anthropic_messages.thinking import encode_thinking, nearest
+from engine.protocols.anthropic_messages.thinking import encode_thinking, may_think, nearest, without_thinking_edits
 from engine.protocols.anthropic_messages.words import UNSEALED
 
 _FORMS = {"enabled": "budget", "adaptive": "adaptive"}
@@ -31,13 +31,13 @@ def rewrite(body: JsonObject, target: Target) -> JsonObject:
             messages = changed["messages"] = _without_unsealed(messages)
         if not quirks.mid_system and any(m.get("role") == "system" for m in messages if isinstance(m, dict)):
             changed["messages"] = _folded(messages)
-    _thinking(changed, quirks)
     if not quirks.sampling:
         for name in ("temperature", "top_p", "top_k"):
             changed.pop(name, None)
     choice = body.get("tool_choice")
     if not quirks.forced_tools and isinstance(choice, dict) and choice.get("type") in ("any", "tool"):
         changed["tool_choice"] = {**{k: v for k, v in choice.items() if k != "name"}, "type": "auto"}
+    _thinking(changed, quirks)
     for name in quirks.drop:
         changed.pop(name, None)
     return changed
@@ -53,12 +53,12 @@ def _thinking(body: JsonObject, quirks: Quirks) -> None:
         asked = decode_reasoning(thinking, config)
         most = limit if isinstance(limit, int) else 0
         encoded = encode_thinking(asked, quirks=quirks, max_tokens=most, losses=set()) if asked else (None, "")
-        if encoded[0] is None:
-            del body["thinking"]
-            _without_thinking_edits(body)
-        else:
-            body["thinking"] = encoded[0]
         fitting = encoded[1]
+        if encoded[0] is not None and may_think(body, encoded[0]):
+            body["thinking"] = encoded[0]
+        else:
+            del body["thinking"]
+            without_thinking_edits(body)
     elif isinstance(effort, str) and quirks.efforts:
         fitting = nearest(effort, quirks.efforts)
     elif quirks.thinking in ("none", "budget") and not quirks.efforts:
@@ -77,21 +77,6 @@ def _unfit(thinking: JsonObject, quirks: Quirks) -> bool:
     if quirks.thinking == "none":
         return True
     return bool(quirks.thinking) and form is not None and form != quirks.thinking
-
-
-def _without_thinking_edits(body: JsonObject) -> None:
-    """An edit of thinking blocks is refused where nothing thinks."""
-    management = body.get("context_management")
-    edits = management.get("edits") if isinstance(management, dict) else None
-    if not isinstance(management, dict) or not isinstance(edits, list):
-        return
-    kept = [e for e in edits if not (isinstance(e, dict) and str(e.get("type", "")).startswith("clear_thinking"))]
-    if len(kept) == len(edits):
-        return
-    if kept:
-        body["context_management"] = {**management, "edits": kept}
-    else:
-        del body["context_management"]
 
 
 def _has_unsealed(message: Any) -> bool:

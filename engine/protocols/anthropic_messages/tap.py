@@ -26,10 +26,11 @@ class Tap:
     def feed(self, event: SSEEvent) -> Tapped:
         """See `StreamTap.feed`."""
         name = event.name
-        if name == "content_block_delta" and self._known.started:
-            return self._known
-        if name in ("content_block_stop", "ping") or self._known.error or event.data.strip() in ("", "[DONE]"):
-            return self._known
+        known = self._known
+        if (name == "content_block_delta" and known.started) or name in ("content_block_stop", "ping"):
+            return known
+        if known.finished or known.error or event.data.strip() in ("", "[DONE]"):
+            return known
         try:
             value = orjson.loads(event.data)
         except orjson.JSONDecodeError:

@@ -4,6 +4,8 @@ or nothing at all. `Quirks.thinking` and `Quirks.efforts` say which; without the
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject, Reasoning
 from engine.protocols.anthropic_messages.words import EFFORTS
@@ -24,7 +26,7 @@ def encode_thinking(
         losses |= asked
         return None, ""
     if reasoning.enabled is False or reasoning.effort == "none":
-        return {"type": "disabled"}, _effort(reasoning.effort, quirks, losses) if reasoning.effort != "none" else ""
+        return _off(reasoning, quirks, losses)
     match quirks.thinking:
         case "adaptive":
             return _adaptive(reasoning, quirks, losses)
@@ -42,6 +44,54 @@ def encode_thinking(
             losses |= asked
         return thinking, effort
     return None, effort
+
+
+def may_think(body: JsonObject, thinking: JsonObject) -> bool:
+    """Whether the API takes `thinking` beside the rest of `body`, which may be a client's own.
+
+    No thinking with a forced tool (adaptive thinking with one works on some models only), and with a budget a running tool
+    loop has to begin with thoughts.
+    """
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") in ("any", "tool"):
+        return False
+    messages = body.get("messages")
+    if thinking.get("type") != "enabled" or not isinstance(messages, list):
+        return True
+    turns = [message for message in messages if isinstance(message, dict) and message.get("role") != "system"]
+    if len(turns) < 2 or turns[-1].get("role") != "user" or _first_type(turns[-1]) != "tool_result":
+        return True
+    return _first_type(turns[-2]) in ("thinking", "redacted_thinking")
+
+
+def without_thinking_edits(body: JsonObject) -> None:
+    """Takes the edits of thinking blocks out of `context_management`: they are refused where nothing thinks."""
+    management = body.get("context_management")
+    edits = management.get("edits") if isinstance(management, dict) else None
+    if not isinstance(management, dict) or not isinstance(edits, list):
+        return
+    kept = [e for e in edits if not (isinstance(e, dict) and str(e.get("type", "")).startswith("clear_thinking"))]
+    if len(kept) == len(edits):
+        return
+    if kept:
+        body["context_management"] = {**management, "edits": kept}
+    else:
+        del body["context_management"]
+
+
+def _first_type(message: JsonObject) -> Any:
+    content = message.get("content")
+    first = content[0] if isinstance(content, list) and content else None
+    return first.get("type") if isinstance(first, dict) else None
+
+
+def _off(reasoning: Reasoning, quirks: Quirks, losses: set[str]) -> tuple[JsonObject | None, str]:
+    """Adaptive models do not all let thinking be turned off; the weakest effort is the nearest thing that all take."""
+    effort = reasoning.effort
+    if quirks.thinking == "adaptive":
+        return None, _effort(effort or "low", quirks, losses)
+    usable = effort not in ("", "none") and (quirks.efforts or not quirks.thinking)
+    return {"type": "disabled"}, _effort(effort, quirks, losses) if usable else ""
 
 
 def _asked(reasoning: Reasoning) -> set[str]:
