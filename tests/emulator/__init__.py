@@ -1,0 +1,26 @@
+"""A strict provider emulator: what the gateway's tests talk to instead of vendors."""
+
+from tests.emulator.dialects import Action, AnyTool, Edit, Read, Shell, Tool, Write
+from tests.emulator.emulator import Emulator, Received
+from tests.emulator.faults import Fault
+from tests.emulator.models import Model
+from tests.emulator.script import Scenario, Script, Turn, Usage, tool_loop
+
+__all__ = [
+    "Action",
+    "AnyTool",
+    "Edit",
+    "Emulator",
+    "Fault",
+    "Model",
+    "Read",
+    "Received",
+    "Scenario",
+    "Script",
+    "Shell",
+    "Tool",
+    "Turn",
+    "Usage",
+    "Write",
+    "tool_loop",
+]
