@@ -1,0 +1,1 @@
+"""Policies: loaded from YAML with positions, checked like code, compiled once, and asked for every request. Pure."""

@@ -1,0 +1,46 @@
+"""Problems as plain text: place, rule, message, the line with a caret under it, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.policy.problems import Problem
+
+_WIDEST = 100
+
+
+def render(problem: Problem, source: str = "") -> str:
+    """`file:line:col: error[rule]: message`, then the excerpt and the hint, without a line end.
+
+    `source` is the file's text, needed only for a problem without an excerpt.
+    """
+    span = problem.span
+    head = f"{span.file}:{span.line}:{span.column}: {problem.level}[{problem.rule}]: {problem.message}"
+    line = problem.excerpt or _line(source, span.line)
+    width = (span.end_column if span.end_line == span.line else len(line) + 1) - span.column
+    shown = _excerpt(line, span.line, span.column, max(1, width)) if line.strip() else []
+    hint = [f"       hint: {problem.hint}"] if problem.hint else []
+    return "\n".join([head, *shown, *hint])
+
+
+def render_all(problems: Iterable[Problem]) -> str:
+    """All of them, sorted by place, with a count at the end."""
+    ordered = sorted(problems, key=lambda p: (p.span, p.rule))
+    counts = [(sum(p.level == level for p in ordered), level) for level in ("error", "warning", "note")]
+    words = [f"{count} {level}{'s' if count != 1 else ''}" for count, level in counts if count]
+    return "\n".join([*map(render, ordered), ", ".join(words) or "no problems"])
+
+
+def _excerpt(line: str, number: int, column: int, width: int) -> list[str]:
+    """The line and its carets; of a long line, the part around the place."""
+    start = 0 if len(line) <= _WIDEST else max(0, column - 1 - _WIDEST // 3)
+    part = line[start : start + _WIDEST].replace("\t", " ")
+    left, right = "…" if start else "", "…" if start + _WIDEST < len(line) else ""
+    at = column - 1 - start + len(left)
+    carets = "^" * max(1, min(width, len(left) + len(part) - at))
+    return [f"{number:>5} | {left}{part}{right}", f"      | {' ' * at}{carets}"]
+
+
+def _line(source: str, number: int) -> str:
+    lines = source.splitlines()
+    return lines[number - 1] if 0 < number <= len(lines) else ""
