@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import re2
+
 from engine.llm.messages import (
     Block,
     JsonObject,
@@ -23,6 +25,8 @@ from engine.protocols.openai_responses import reasoning
 from engine.protocols.openai_responses.words import NAME, entries
 
 _PREFIX = "resp_"
+_OWN_ID = re2.compile(r"([0-9a-f]{12})[0-9a-f]{12}")
+"""The gateway's ids begin with the milliseconds since 1970."""
 
 
 def encode_response(response: LLMResponse, *, model: str) -> JsonObject:
@@ -37,10 +41,13 @@ def response_id(answer_id: str) -> str:
     return answer_id if answer_id.startswith(_PREFIX) else _PREFIX + answer_id
 
 
-def created_at(extra: Any) -> int:
-    """Epoch seconds at which the provider says it began; 0 when it did not say (there is no clock here)."""
+def created_at(extra: Any, answer_id: str = "") -> int:
+    """Epoch seconds: what the provider said, else what the gateway's own id of the answer tells, else 0 (no clock here)."""
     value = extra.get("created_at") or extra.get("created")
-    return int(value) if isinstance(value, int | float) else 0
+    if isinstance(value, int | float):
+        return int(value)
+    own = _OWN_ID.fullmatch(answer_id.removeprefix(_PREFIX))
+    return int(own.group(1), 16) // 1000 if own else 0
 
 
 def response_object(answer_id: str, model: str, *, created: int = 0, request: LLMRequest | None = None) -> JsonObject:

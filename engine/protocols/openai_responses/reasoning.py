@@ -54,9 +54,8 @@ def for_provider(thinking: Thinking, *, echo: bool) -> JsonObject | None:
         item: JsonObject = {"type": "reasoning"}
         if valid_id(thinking.id, "rs_"):
             item["id"] = thinking.id
+        # Readable reasoning is refused beside the sealed one, which says it anyway; a summary is wanted back.
         item["summary"] = thinking.extra.get("summary") or (summary_parts(thinking.text) if thinking.summary else [])
-        if thinking.text and not thinking.summary:
-            item["content"] = [{"type": "reasoning_text", "text": thinking.text}]
         item["encrypted_content"] = thinking.opaque
         return item
     if echo and thinking.text:

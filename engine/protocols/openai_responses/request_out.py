@@ -38,13 +38,14 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
     body: JsonObject = {"model": target.model.name, "input": Items(request, target, names, losses).encode()}
     if tools := write_tools(request, quirks, names, losses):
         body["tools"] = tools
-        if (choice := write_choice(request, quirks, names, losses)) is not None:
-            body["tool_choice"] = choice
+        _choice(request, quirks, names, body, losses)
         if request.parallel_tool_calls is not None:
             if quirks.parallel_tools:
                 body["parallel_tool_calls"] = request.parallel_tool_calls
             else:
                 losses.add("parallel_tools")
+    elif request.tool_choice is not None and request.tool_choice.mode in ("required", "tool"):
+        losses.add("forced_tool")
     _limits(request, target, body, losses)
     _reasoning(request, target, body, losses)
     if request.output_format is not None:
@@ -57,6 +58,15 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
         if body.pop(name, None) not in (None, "auto") and (code := _DROPPED.get(name)):
             losses.add(code)
     return body, sorted(losses)
+
+
+def _choice(request: LLMRequest, quirks: Quirks, names: ToolNames, body: JsonObject, losses: set[str]) -> None:
+    if request.tool_choice is None:
+        return
+    said = write_choice(request.tool_choice, quirks, names, body["tools"])
+    if said is None:
+        losses.add("forced_tool")
+    body["tool_choice"] = said or "auto"
 
 
 def rewrite(body: JsonObject, target: Target) -> JsonObject:

@@ -205,7 +205,7 @@ class _ReasoningLane(_Lane):
 class _CallLane(_Lane):
     """A call is told from the moment its name is known; one whose kind must be restored, when it is whole."""
 
-    __slots__ = ("_answer_id", "_begun", "_index", "_names", "_pieces")
+    __slots__ = ("_answer_id", "_begun", "_first", "_index", "_names", "_pieces")
 
     def __init__(self, item: JsonObject, names: ToolNames, answer_id: str, index: int) -> None:
         super().__init__(item)
@@ -213,7 +213,7 @@ class _CallLane(_Lane):
         self._answer_id = answer_id
         self._index = index
         self._pieces: list[str] = []
-        call = self._call(item)
+        self._first = call = self._call(item)
         same_kind = (call.kind == "custom") == (item.get("type") == "custom_tool_call")
         self._begun = bool(call.name) and same_kind
         if self._begun:
@@ -237,9 +237,11 @@ class _CallLane(_Lane):
             self._rest(text(item.get("input" if custom else "arguments")))
         said = "".join(self._pieces)
         call = self._call({**last, "input" if custom else "arguments": said})
-        if not self._begun:
+        if self._begun:
+            call = replace(call, id=self._first.id, name=self._first.name, namespace=self._first.namespace)
+        else:
             self.told.append((BlockStart, replace(call, arguments="")))
-            if said:
+            if said and call.arguments:
                 self.told.append((ArgumentsDelta, call.arguments))
         self.told.append((BlockStop, call))
         super().finish(item)
@@ -446,7 +448,7 @@ class Decoder:
 
     def _fail(self, error: ProviderError) -> list[StreamEvent]:
         self._ended = True
-        return [Failure(error)]
+        return [*self._start(None), Failure(error)]
 
     def _tell(self) -> list[StreamEvent]:
         """What the lanes have to say now: the first one that is not done holds back those behind it."""

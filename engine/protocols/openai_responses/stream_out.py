@@ -8,6 +8,8 @@ held back until its text can be unpacked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -96,7 +98,7 @@ class Encoder:
             case BlockStop(block=block):
                 self._stop(block)
             case Start():
-                self._start(created_at(event.extra))
+                self._start(event.extra)
             case Finish():
                 self._finish(event)
             case Failure(error=error):
@@ -118,11 +120,11 @@ class Encoder:
         """An event about the item that is open."""
         self._say(kind, item_id=self._item, output_index=len(self._output), **members)
 
-    def _start(self, created: int = 0) -> None:
+    def _start(self, extra: Mapping[str, Any] = MappingProxyType({})) -> None:
         if self._started:
             return
         self._started = True
-        self._base["created_at"] = created
+        self._base["created_at"] = created_at(extra, self._id)
         self._say("response.created", response=self._base)
         self._say("response.in_progress", response=self._base)
 

@@ -125,7 +125,6 @@ def _choice(found: Survey, choice: Any) -> None:
 def _items(found: Survey, items: list[Any], names: list[str]) -> None:
     requires = found.requires
     speaker = ""
-    newest: JsonObject | None = None
     for index, item in enumerate(items):
         if not isinstance(item, dict):
             raise ClientError("an input item must be an object", field=f"input[{index}]")
@@ -139,8 +138,6 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
             elif speaker == "user":
                 if isinstance(content := item.get("content"), list):
                     _parts(found, content)
-                if _telling(content):
-                    newest = item
                 before = ""  # two user messages in a row are two messages
             else:
                 speaker, before = _system(found, item, index, before), ""
@@ -164,17 +161,19 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
             if speaker == "assistant":
                 found.turns += 1
                 found.tool_results = 0
-    _ending(found, items[-1], speaker, newest)
+    _ending(found, items, speaker)
 
 
-def _ending(found: Survey, last: JsonObject, speaker: str, newest: JsonObject | None) -> None:
+def _ending(found: Survey, items: list[JsonObject], speaker: str) -> None:
     found.last_role = "tool" if found.tool_results else speaker
     if speaker == "assistant":
         found.requires.add("prefill")
-    if last.get("type") == "compaction_trigger":
+    if items[-1].get("type") == "compaction_trigger":
         found.compaction = True
-    if newest is not None:
-        found.newest_user_text = _text_of(newest.get("content"))
+    for item in reversed(items):
+        if item.get("role") == "user" and _telling(content := item.get("content")):
+            found.newest_user_text = _text_of(content)
+            break
 
 
 def _system(found: Survey, item: JsonObject, index: int, before: str) -> str:
@@ -187,9 +186,9 @@ def _system(found: Survey, item: JsonObject, index: int, before: str) -> str:
     if isinstance(content, str):
         found.system_bytes += len(content)
     elif isinstance(content, list):
-        found.system_bytes += sum(
-            len(p["text"]) for p in content if isinstance(p, dict) and isinstance(p.get("text"), str)
-        )
+        for part in content:
+            if isinstance(part, dict):
+                found.system_bytes += _length(part.get("text"))
     if before not in ("", "system"):
         found.requires.add("system.mid")
     return "system"

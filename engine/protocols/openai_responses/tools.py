@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any
 
 from engine.llm.catalogue import Quirks
-from engine.llm.messages import JsonObject, LLMRequest, Tool, ToolCall, ToolChoice
+from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolChoice, ToolResult
 from engine.protocols.openai_responses.words import NAME, entries, text, tool_code
 from engine.protocols.tool_names import ToolNames, flat
+from engine.protocols.tool_schemas import object_schema
 
 _KNOWN = frozenset({"type", "name", "description", "parameters", "strict", "defer_loading", "tools"})
 
@@ -52,36 +53,55 @@ def write_tools(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: s
     """The tools as this protocol says them; adds the codes of those it can't."""
     own = request.protocol == NAME
     searchable = own and any(t.kind == "server" and t.extra.get("type") == "tool_search" for t in request.tools)
+    found = None if searchable else _found(request)
     written: list[JsonObject] = []
     for tool in request.tools:
-        if tool.kind == "server" and tool.protocol != NAME:
-            losses.add(tool_code(text(tool.extra.get("type"))))
-        elif tool.kind == "server":
-            written.append(dict(tool.extra))
-        else:
-            if tool.deferred and not searchable:
-                losses.add("tool_search")
-            if "cache_control" in tool.extra and not own:
-                losses.add("cache_control")
-            written.append(_written(tool, names, own=own and not quirks.strict, deferred=searchable))
+        if tool.kind == "server":
+            if tool.protocol == NAME:
+                written.append(dict(tool.extra))
+            else:
+                losses.add(tool_code(text(tool.extra.get("type"))))
+            continue
+        if "cache_control" in tool.extra and not own:
+            losses.add("cache_control")
+        if tool.deferred and not searchable:
+            losses.add("tool_search")
+            if found is not None and tool.name not in found:
+                continue
+        written.append(_written(tool, names, own=own and not quirks.strict, deferred=searchable))
     return written
 
 
-def write_choice(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str]) -> Any:
-    """`tool_choice`, None when there is nothing to say."""
-    choice = request.tool_choice
-    if choice is None:
+def _found(request: LLMRequest) -> set[str] | None:
+    """Names of the deferred tools that a client-run search has found or that were called; None when the search was the
+    provider's own, which is gone with it, so that everything has to be shown.
+    """
+    if any(tool.kind == "server" and "tool_search" in text(tool.extra.get("type")) for tool in request.tools):
         return None
-    if choice.mode in ("required", "tool") and not quirks.forced_tools:
-        losses.add("forced_tool")
-        return "auto"
-    if choice.mode != "tool":
+    found: set[str] = set()
+    for message in request.messages:
+        for block in message.content:
+            if isinstance(block, ToolCall):
+                found.add(block.name)
+            elif isinstance(block, ToolResult):
+                inner = (part.value for part in block.content if isinstance(part, Opaque))
+                found.update(text(value.get("tool_name")) for value in inner)
+    return found
+
+
+def write_choice(choice: ToolChoice, quirks: Quirks, names: ToolNames, written: list[JsonObject]) -> Any:
+    """`tool_choice`; None where a forced call can't be had: the model refuses it, or the tool is not among `written`."""
+    if choice.mode in ("auto", "none"):
         return choice.mode
+    if not quirks.forced_tools:
+        return None
+    if choice.mode == "required":
+        return "required"
     if (server := choice.extra.get("server")) is not None:
         return server
-    origin = next((t for t in request.tools if t.name == choice.name), None)
-    kind = "custom" if origin is not None and origin.kind == "custom" else "function"
-    return {"type": kind, "name": names.wire(choice.name)}
+    wire = names.wire(choice.name)
+    kind = next((tool["type"] for tool in written if tool.get("name") == wire), None)
+    return {"type": kind, "name": wire} if kind in ("function", "custom") else None
 
 
 def restored(call: ToolCall, names: ToolNames) -> ToolCall:
@@ -130,7 +150,7 @@ def _written(tool: Tool, names: ToolNames, *, own: bool, deferred: bool, member:
             out["name"] = tool.name
             out["tools"] = [_written(m, names, own=own, deferred=deferred, member=True) for m in tool.members]
         case "function":
-            out["parameters"] = tool.schema or {"type": "object", "properties": {}}
+            out["parameters"] = (tool.schema if own else None) or object_schema(tool.schema)
             # This protocol alone takes silence for strict, which refuses most schemas written for the others.
             strict = False if tool.strict is None and not own else tool.strict
             if strict is not None:
