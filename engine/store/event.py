@@ -1,0 +1,249 @@
+"""The event of one request: what is recorded, exported, counted and shown, and nothing else is.
+
+Its JSON is `schemas/event.schema.json`: the fields of `GatewayRequestEvent` first, ours after them, names in camelCase. Rules
+kept here:
+
+- What is not known is absent, never 0: a missing token count or cost is None here and no key in the JSON.
+- No message text, header value or key has a place in it.
+- `timestamp` is UTC with milliseconds, so that sorting the strings sorts the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+from engine.llm.messages import JsonObject
+from engine.policy.decision import Candidate, Decision, RuleHit
+
+Status = Literal["open", "success", "fallback_success", "error", "cancelled", "interrupted"]
+"""`open` while under way; `fallback_success` when another than the first candidate answered; `cancelled` when the client
+left; `interrupted` when the gateway ended (or was killed) before the answer did."""
+
+
+@dataclass(slots=True, frozen=True)
+class AttemptEvent:
+    """One try at one model. Times are milliseconds; `started_ms` counts from the request's start."""
+
+    provider: str
+    model: str
+    protocol: str
+    preserve: bool = False
+    """The client's own protocol: nothing was translated."""
+    started_ms: float = 0.0
+    latency_ms: float = 0.0
+    first_event_ms: float | None = None
+    status: int | None = None
+    """The provider's HTTP status, None when there was no answer."""
+    meaning: str = ""
+    """How it failed (`engine.llm.errors.Meaning`), empty when it did not."""
+    message: str = ""
+    waited_ms: float = 0.0
+    """Waited before it, because the provider asked for it or to back off."""
+
+
+@dataclass(slots=True, frozen=True)
+class Event:
+    """One request. Empty strings, empty tuples and None mean: not known or not applicable."""
+
+    id: str
+    timestamp: str
+    client: str
+    protocol: str
+    session_id: str = ""
+    repo_path: str = ""
+    route_class: str = ""
+    requested_model: str = ""
+    selected_provider: str = ""
+    """The provider that answered, or was tried last; empty when none was."""
+    selected_model: str = ""
+    fallback_chain: tuple[str, ...] = ()
+    """`provider/model` of every model that was tried, in order, without repetition."""
+    input_tokens: int | None = None
+    """The whole prompt, cached and cache-written tokens included."""
+    output_tokens: int | None = None
+    """The whole answer, reasoning included."""
+    cached_input_tokens: int | None = None
+    cost_estimate_usd: float | None = None
+    latency_ms: float = 0.0
+    """From the request's start to its end (or until now, while open)."""
+    cache_hit: bool = False
+    status: Status = "open"
+    error_class: str = ""
+    """The error's stable code, empty when all went well."""
+
+    client_version: str = ""
+    agent: str = ""
+    """The client's sub-agent, empty for its main loop."""
+    project: str = ""
+    stream: bool = False
+    http_status: int | None = None
+    """What the client was answered with."""
+    class_rule: str = ""
+    """The rule that chose the route class."""
+    facts: JsonObject = field(default_factory=dict)
+    """`schemas/facts.schema.json`: replaying them through a policy gives its decision."""
+    decision: JsonObject = field(default_factory=dict)
+    """`decision_json` of the decision."""
+    losses: tuple[str, ...] = ()
+    """Codes of what the translation that answered really lost."""
+    attempts: tuple[AttemptEvent, ...] = ()
+    policy: str = ""
+    """`name@digest`."""
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_reported_usd: float | None = None
+    """What the provider itself says it charges."""
+    cost_provenance: str = ""
+    """Where the cost comes from: `provider override catalogue unknown`."""
+    price_table: str = ""
+    """Name and version of the price table used."""
+    stop_reason: str = ""
+    first_event_ms: float | None = None
+    """Until the answer's first content."""
+    request_digest: str = ""
+    """SHA-256 of the body that was sent to the provider that answered."""
+    gateway_version: str = ""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The best known cost: the provider's own figure, else the estimate."""
+        return self.cost_estimate_usd if self.cost_reported_usd is None else self.cost_reported_usd
+
+    def to_json(self) -> JsonObject:
+        """The event by its schema; absent fields are left out, required ones always there."""
+        out: JsonObject = {}
+        for name, key, always, _ in _EVENT:
+            value = getattr(self, name)
+            if always or not (value is None or value in ("", (), {})):
+                out[key] = value
+        out["fallbackChain"] = list(self.fallback_chain)
+        if self.losses:
+            out["losses"] = list(self.losses)
+        if self.attempts:
+            out["attempts"] = [attempt_json(attempt) for attempt in self.attempts]
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Event:
+        """The event that `to_json` gave. Unknown keys are passed over; a missing required one is a ValueError."""
+        found = _known(data, _EVENT)
+        for name in ("fallback_chain", "losses"):
+            if name in found:
+                found[name] = tuple(found[name])
+        found["attempts"] = tuple(attempt_of(attempt) for attempt in data.get("attempts", ()))
+        return cls(**found)
+
+
+def timestamp_of(moment: datetime) -> str:
+    """`moment` (with a time zone) as an event's timestamp: `2026-11-23T09:30:00.125Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def attempt_json(attempt: AttemptEvent) -> JsonObject:
+    """One attempt by the event's schema."""
+    out: JsonObject = {}
+    for name, key, always, _ in _ATTEMPT:
+        value = getattr(attempt, name)
+        if always or not (value is None or value == ""):
+            out[key] = value
+    return out
+
+
+def attempt_of(data: Mapping[str, Any]) -> AttemptEvent:
+    """The attempt that `attempt_json` gave. Raises ValueError when a required key is missing."""
+    return AttemptEvent(**_known(data, _ATTEMPT))
+
+
+def decision_json(decision: Decision) -> JsonObject:
+    """A decision by the event's schema: camelCase, and what is empty is left out."""
+    out: JsonObject = {
+        "routeClass": decision.route_class,
+        "classReason": decision.class_reason,
+        "candidates": [_candidate_json(candidate) for candidate in decision.candidates],
+        "policy": decision.policy,
+    }
+    if decision.class_rule:
+        out["classRule"] = decision.class_rule
+    if decision.hits:
+        out["hits"] = [_hit_json(hit) for hit in decision.hits]
+    if decision.vars:
+        out["vars"] = dict(decision.vars)
+    if (denial := decision.denial) is not None:
+        out["denial"] = {
+            "rule": denial.rule, "status": denial.status, "message": denial.message, "reason": denial.reason
+        }  # fmt: skip
+    return out
+
+
+def _candidate_json(candidate: Candidate) -> JsonObject:
+    out: JsonObject = {
+        "ref": candidate.ref,
+        "provider": candidate.provider,
+        "model": candidate.model,
+        "protocol": candidate.protocol,
+        "preserve": candidate.preserve,
+    }
+    if candidate.losses:
+        out["losses"] = list(candidate.losses)
+    if candidate.dropped is not None:
+        out["dropped"] = candidate.dropped
+    if candidate.rule:
+        out["rule"] = candidate.rule
+    if candidate.detail:
+        out["detail"] = candidate.detail
+    return out
+
+
+def _hit_json(hit: RuleHit) -> JsonObject:
+    out: JsonObject = {"section": hit.section, "id": hit.id, "outcome": hit.outcome}
+    if hit.shadow:
+        out["shadow"] = True
+    if hit.detail:
+        out["detail"] = hit.detail
+    return out
+
+
+class _Field(NamedTuple):
+    """How one attribute stands in JSON."""
+
+    name: str
+    key: str
+    always: bool
+    """Written even when empty."""
+    needed: bool
+    """Has no default."""
+
+
+_ALWAYS = frozenset(
+    {
+        "id", "timestamp", "client", "protocol", "route_class", "selected_provider", "selected_model", "fallback_chain",
+        "latency_ms", "cache_hit", "status", "stream",
+    }
+)  # fmt: skip
+_ALWAYS_IN_ATTEMPT = frozenset({"provider", "model", "protocol", "preserve", "started_ms", "latency_ms", "waited_ms"})
+
+
+def _fields(kind: type[Event | AttemptEvent], always: frozenset[str]) -> tuple[_Field, ...]:
+    def camel(name: str) -> str:
+        first, *rest = name.split("_")
+        return first + "".join(word.capitalize() for word in rest)
+
+    return tuple(
+        _Field(f.name, camel(f.name), f.name in always, f.default is MISSING and f.default_factory is MISSING)
+        for f in fields(kind)
+    )
+
+
+_EVENT = _fields(Event, _ALWAYS)
+_ATTEMPT = _fields(AttemptEvent, _ALWAYS_IN_ATTEMPT)
+
+
+def _known(data: Mapping[str, Any], table: tuple[_Field, ...]) -> dict[str, Any]:
+    found = {f.name: data[f.key] for f in table if data.get(f.key) is not None}
+    missing = [f.key for f in table if f.needed and f.name not in found]
+    if missing:
+        raise ValueError(f"an event without {', '.join(missing)}")
+    return found

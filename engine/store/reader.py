@@ -1,0 +1,90 @@
+"""Reading the ledger: what happened lately, one event, what was spent, everything for an export.
+
+A reader has a connection of its own that cannot write; WAL lets it read while the gateway writes. Queries are short and held
+by no transaction, so a long export never keeps the log from being checkpointed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from engine.store.event import Event, timestamp_of
+from engine.store.rows import ANY, Condition, Filter, fetch
+
+BUSY_MS = 2_000
+"""How long a statement waits for another process that holds the file."""
+
+SHORTEST_PREFIX = 8
+"""Characters of an id's beginning that may stand for it."""
+
+_NEWEST_FIRST = "timestamp DESC, id DESC"
+_OLDEST_FIRST = "timestamp, id"
+
+
+class Reader:
+    """Queries on a ledger file. Use it as a context manager, or `close` it. All methods raise sqlite3.Error."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file; an error for one that does not exist or is no ledger comes with the first query."""
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        # One connection serves several threads, one at a time.
+        self._lock = threading.Lock()
+
+    def recent(self, limit: int = 50, where: Filter = ANY) -> list[Event]:
+        """The newest events, newest first."""
+        with self._lock:
+            return fetch(self._connection, where, order=_NEWEST_FIRST, limit=limit)
+
+    def get(self, event_id: str) -> Event | None:
+        """The event of that id, or of the one id that begins so (at least 8 characters); None if there is none."""
+        extra: list[Condition] = [("id = ?", (event_id,))]
+        if len(event_id) >= SHORTEST_PREFIX:
+            # "g" follows every hex digit.
+            extra = [("id >= ? AND id < ?", (event_id, event_id + "g"))]
+        with self._lock:
+            found = fetch(self._connection, ANY, extra=extra, order="id", limit=2)
+        if found and found[0].id == event_id:
+            return found[0]
+        return found[0] if len(found) == 1 else None
+
+    def spend(self, since: datetime) -> float:
+        """USD spent on requests that came at or after `since`, as far as costs are known."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT total(coalesce(cost_reported_usd, cost_estimate_usd)) FROM events WHERE timestamp >= ?",
+                (timestamp_of(since),),
+            ).fetchone()
+        return float(row[0])
+
+    def events(self, where: Filter = ANY, *, batch: int = 500) -> Iterator[Event]:
+        """All events that `where` wants, oldest first, read `batch` at a time."""
+        after: list[Condition] = []
+        while True:
+            with self._lock:
+                found = fetch(self._connection, where, extra=after, order=_OLDEST_FIRST, limit=batch)
+            yield from found
+            if len(found) < batch:
+                return
+            after = [("(timestamp, id) > (?, ?)", (found[-1].timestamp, found[-1].id))]
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
