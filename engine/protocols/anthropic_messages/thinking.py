@@ -58,10 +58,14 @@ def may_think(body: JsonObject, thinking: JsonObject) -> bool:
     messages = body.get("messages")
     if thinking.get("type") != "enabled" or not isinstance(messages, list):
         return True
-    turns = [message for message in messages if isinstance(message, dict) and message.get("role") != "system"]
-    if len(turns) < 2 or turns[-1].get("role") != "user" or _first_type(turns[-1]) != "tool_result":
-        return True
-    return _first_type(turns[-2]) in ("thinking", "redacted_thinking")
+    in_loop = False
+    for message in reversed(messages):
+        if not isinstance(message, dict):
+            continue
+        if message.get("role") == "assistant":
+            return not in_loop or _first_type(message) in ("thinking", "redacted_thinking")
+        in_loop |= _first_type(message) == "tool_result"
+    return True
 
 
 def without_thinking_edits(body: JsonObject) -> None:
