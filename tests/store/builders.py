@@ -28,7 +28,13 @@ def full(number: int = 0) -> Event:
         provider="groq", model="llama", protocol="openai-chat", preserve=True, started_ms=1.5, latency_ms=20.25,
         first_event_ms=12.5, status=429, meaning="rate_limit", message="the provider asks to wait", waited_ms=3.0,
     )  # fmt: skip
-    candidate = {"ref": "groq/llama", "provider": "groq", "model": "llama", "protocol": "openai-chat", "preserve": False}
+    candidate = {
+        "ref": "groq/llama",
+        "provider": "groq",
+        "model": "llama",
+        "protocol": "openai-chat",
+        "preserve": False,
+    }
     decision = {"routeClass": "tool_heavy", "classReason": "RULE_MATCH", "candidates": [candidate], "policy": "mine@12"}
     return event(
         number,

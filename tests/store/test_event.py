@@ -51,7 +51,9 @@ def test_schema_describes_every_field(schema: dict[str, Any]) -> None:
     """Schema and dataclasses name the same fields."""
     assert set(schema["properties"]) == set(full().to_json())
     assert {f.name for f in fields(Event)} == {_snake(key) for key in schema["properties"]}
-    assert {f.name for f in fields(AttemptEvent)} == {_snake(key) for key in schema["definitions"]["attempt"]["properties"]}
+    assert {f.name for f in fields(AttemptEvent)} == {
+        _snake(key) for key in schema["definitions"]["attempt"]["properties"]
+    }
 
 
 def _snake(key: str) -> str:
@@ -139,7 +141,14 @@ def test_decision_json_knows_every_field() -> None:
     """No field of the decision types is left out of its JSON when it is set."""
     candidate = Candidate("p/m", "p", "m", "openai-chat", True, ("top_k",), "NO_KEY", "r", "why")
     decision = Decision(
-        "x", "r", "RULE_MATCH", (candidate,), Denial("d", 403, "no"), (RuleHit("deny", "d", "true", True, "x"),), {"v": 1}, "p@1"
+        "x",
+        "r",
+        "RULE_MATCH",
+        (candidate,),
+        Denial("d", 403, "no"),
+        (RuleHit("deny", "d", "true", True, "x"),),
+        {"v": 1},
+        "p@1",
     )
     data = decision_json(decision)
     assert {_snake(key) for key in data} == {f.name for f in fields(Decision)}
@@ -150,5 +159,7 @@ def test_decision_json_knows_every_field() -> None:
 
 def test_every_optional_number_may_be_absent() -> None:
     """No token count, cost or status of an event has a default other than None."""
-    numbers = [f for f in fields(Event) if f.name.endswith(("_tokens", "_usd", "_status")) or f.name == "first_event_ms"]
+    numbers = [
+        f for f in fields(Event) if f.name.endswith(("_tokens", "_usd", "_status")) or f.name == "first_event_ms"
+    ]
     assert [f.name for f in numbers if f.default is not None or f.default is MISSING] == []
