@@ -1,0 +1,1 @@
+"""What is told about requests: everything here is fed by the one event."""
