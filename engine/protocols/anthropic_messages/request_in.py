@@ -20,7 +20,7 @@ from engine.llm.messages import (
 from engine.protocols.anthropic_messages.blocks_in import decode_content
 from engine.protocols.anthropic_messages.words import BILLING, NAME, REQUEST_FIELDS
 
-_ROLES: dict[Any, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
+_ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 _TOOL_KNOWN = frozenset({"type", "name", "description", "input_schema", "strict", "defer_loading"})
 
 
@@ -90,7 +90,7 @@ def _messages(messages: Any) -> list[Message]:
         raise ClientError("messages: a list of at least one message is required", field="messages")
     decoded = []
     for index, message in enumerate(messages):
-        role = _ROLES.get(message.get("role")) if isinstance(message, dict) else None
+        role = _ROLES.get(str(message.get("role"))) if isinstance(message, dict) else None
         if role is None:
             raise ClientError(
                 f"messages.{index}.role: 'user', 'assistant' or 'system' is expected", field=f"messages[{index}].role"
@@ -147,13 +147,13 @@ def _tool_choice(choice: Any) -> tuple[ToolChoice | None, bool | None]:
         raise ClientError("tool_choice: an object is expected", field="tool_choice")
     disable = choice.get("disable_parallel_tool_use")
     parallel = not disable if isinstance(disable, bool) else None
-    modes: dict[Any, Literal["auto", "none", "required", "tool"]] = {
+    modes: dict[str, Literal["auto", "none", "required", "tool"]] = {
         "auto": "auto",
         "none": "none",
         "any": "required",
         "tool": "tool",
     }
-    mode = modes.get(choice.get("type"))
+    mode = modes.get(str(choice.get("type")))
     if mode is None:
         raise ClientError("tool_choice.type: 'auto', 'any', 'tool' or 'none' is expected", field="tool_choice.type")
     return ToolChoice(mode, str(choice.get("name") or "")), parallel

@@ -218,7 +218,7 @@ def _messages(found: Survey, messages: list[Any]) -> None:
             for block in content:
                 if isinstance(block, dict):
                     if (kind := block.get("type")) != "text":
-                        (_BLOCKS.get(kind) or _other)(found, block)
+                        (_BLOCKS.get(str(kind)) or _other)(found, block)
                     elif len(block) > 2:
                         _marked_text(found, block)
         if role == "system":
@@ -325,7 +325,7 @@ def _tool_result(found: Survey, block: JsonObject) -> None:
         if isinstance(part, dict) and (kind := part.get("type")) != "text":
             if kind == "image":
                 found.requires.add("image.tool_result")
-            (_BLOCKS.get(kind) or _other)(found, part)
+            (_BLOCKS.get(str(kind)) or _other)(found, part)
 
 
 def _thinking_block(found: Survey, _: JsonObject) -> None:
@@ -350,7 +350,7 @@ def _other(found: Survey, block: JsonObject) -> None:
     found.requires.add("server_tool.result" if known else "unknown_block")
 
 
-_BLOCKS: dict[Any, Callable[[Survey, JsonObject], None]] = {
+_BLOCKS: dict[str, Callable[[Survey, JsonObject], None]] = {
     "image": _image,
     "document": _document,
     "tool_use": _tool_use,
