@@ -107,8 +107,10 @@ class Conversation:
                     self._system(message)
             position += 1
         self._flush()
-        if messages and messages[-1].role == "assistant" and self._out and "tool_calls" not in self._out[-1]:
+        if messages and messages[-1].role == "assistant" and self._out[-1:] and self._out[-1]["role"] == "assistant":
             self._prefilled()
+        if not self._out:
+            self._append({"role": "user", "content": ""}, None)  # no server takes an empty conversation
         return [_finished(message, own=self._own) for message in self._out]
 
     def _index(self, messages: Sequence[Message]) -> None:

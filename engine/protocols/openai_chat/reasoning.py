@@ -43,8 +43,8 @@ def thoughts(message: Mapping[str, Any], preferred: str = "", model: str = "") -
     """The reasoning of a whole message. `model` is the one that wrote it, where that is known."""
     listed = message.get("reasoning_details")
     details = [d for d in listed if isinstance(d, dict)] if isinstance(listed, list) else []
-    if any(d.get("format") in FORMATS for d in details):
-        return tuple(_carried(d) for d in details)
+    if foreign := carried(details):
+        return foreign
     text = text_of(message, preferred)
     opaque = seal(details=details, extra_content=message.get("extra_content"), model=model)
     if not text and not opaque:
@@ -128,6 +128,12 @@ def carried_detail(thinking: Thinking) -> JsonObject:
     if thinking.summary:
         detail["summarized"] = True
     return detail
+
+
+def carried(details: Any) -> tuple[Thinking, ...]:
+    """Another protocol's thinking in `details`, as `carried_detail` wrote it; nothing if they are a provider's own."""
+    listed = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
+    return tuple(_carried(d) for d in listed) if any(d.get("format") in FORMATS for d in listed) else ()
 
 
 class DetailMerger:

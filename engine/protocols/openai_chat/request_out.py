@@ -17,7 +17,7 @@ from engine.protocols.openai_chat.messages_out import Conversation
 from engine.protocols.openai_chat.tools_out import tool_fields
 from engine.protocols.tool_names import ToolNames
 
-_LONGEST_USER = 64
+_LONGEST_KEY = 64
 _MOST_STOPS = 4
 _NOT_NAME = re2.compile(r"[^A-Za-z0-9_-]")
 
@@ -188,17 +188,21 @@ def _instruct(messages: list[JsonObject], text: str, role: str) -> None:
 def _identity(request: LLMRequest, body: JsonObject, losses: set[str]) -> None:
     """The end user, the cache key, the service tier."""
     if request.user:
-        body["user"] = request.user
-        if len(request.user) > _LONGEST_USER:
+        body["user"] = _short(request.user)
+        if len(request.user) > _LONGEST_KEY:
             losses.add("user")
-            body["user"] = hashlib.sha256(request.user.encode("utf-8", "replace")).hexdigest()
     if request.cache_key:
-        body["prompt_cache_key"] = request.cache_key
+        body["prompt_cache_key"] = _short(request.cache_key)
     if request.service_tier:
         if request.protocol.startswith("openai-"):
             body["service_tier"] = request.service_tier
         else:
             losses.add("service_tier")
+
+
+def _short(key: str) -> str:
+    """A key of at most 64 characters; a longer one is hashed, so that it stays the same key."""
+    return key if len(key) <= _LONGEST_KEY else hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
 def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:

@@ -8,7 +8,7 @@ follows. Nothing is closed by a finish reason, because deltas and usage still co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import orjson
@@ -55,6 +55,8 @@ class Piece:
     details: reasoning.DetailMerger = field(default_factory=reasoning.DetailMerger)
     extra_content: Any = None
     opaque: str = ""
+    carried: Thinking | None = None
+    """Thinking of another protocol, known at its end."""
     value: JsonObject = field(default_factory=dict)
     notes: list[Any] = field(default_factory=list)
     """Text: annotations."""
@@ -175,6 +177,10 @@ class ChatStreamDecoder:
                 self._last("text").texts.append(content)
             return
         details = delta.get("reasoning_details")
+        for thinking in reasoning.carried(details):
+            self._carry(thinking)
+            details = None
+            delta = {key: value for key, value in delta.items() if key != "reasoning_details"}
         if text := reasoning.text_of(delta, self._quirks.reasoning_field):
             self._last("thinking").texts.append(text)
         if details and (text or any(d.get("signature") or d.get("data") for d in details if isinstance(d, dict))):
@@ -211,6 +217,13 @@ class ChatStreamDecoder:
                 case Opaque(_, value):
                     self._pieces.append(Piece("opaque", value=value))
 
+    def _carry(self, thinking: Thinking) -> None:
+        """The detail repeats the text that was streamed before it."""
+        piece = self._last("thinking")
+        if not piece.texts and thinking.text:
+            piece.texts.append(thinking.text)
+        piece.carried = thinking
+
     def _note(self, notes: list[Any]) -> None:
         for piece in self._pieces[self._head :]:
             if piece.kind == "text":
@@ -220,9 +233,11 @@ class ChatStreamDecoder:
 
     def _last(self, kind: Kind) -> Piece:
         """The piece that a delta of `kind` belongs to: the last one, or a new one."""
-        if not self._pieces or self._pieces[-1].kind != kind or self._pieces[-1].opaque:
-            self._pieces.append(Piece(kind))
-        return self._pieces[-1]
+        last = self._pieces[-1] if self._pieces else None
+        if last is None or last.kind != kind or last.opaque or last.carried:
+            last = Piece(kind)
+            self._pieces.append(last)
+        return last
 
     def _call(self, call: JsonObject) -> None:
         custom, held = custom_of(call), call.get("function")
@@ -307,6 +322,8 @@ class ChatStreamDecoder:
                 return Refusal(text)
             case "opaque":
                 return Opaque(NAME, piece.value)
+            case "thinking" if piece.carried is not None and not started:
+                return replace(piece.carried, text=text)
             case "thinking":
                 opaque = piece.opaque or reasoning.seal(
                     details=piece.details.details, extra_content=piece.extra_content, model=self._model

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.llm.catalogue import Quirks
-from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolResult
+from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolChoice, ToolResult
 from engine.protocols.openai_chat.fields import NAME
 from engine.protocols.tool_names import ToolNames, custom_schema
+
+_ALTERNATIVES = ("anyOf", "oneOf", "allOf")
+_NOT_AT_TOP = (*_ALTERNATIVES, "enum", "not", "$schema")
 
 
 def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str]) -> JsonObject:
@@ -75,12 +78,29 @@ def _wire(tool: Tool, namespace: str, names: ToolNames) -> JsonObject:
         return {"type": "function", "function": function}
     if description:
         function["description"] = description
-    schema = tool.schema or {"type": "object", "properties": {}}
-    # The dialect's name says nothing to a model, and some servers refuse it.
-    function["parameters"] = {k: v for k, v in schema.items() if k != "$schema"} if "$schema" in schema else schema
-    if tool.strict:
+    function["parameters"] = _schema(tool.schema or {})
+    if tool.strict and tool.protocol != "anthropic-messages":  # strict mode asks more of a schema here than there
         function["strict"] = True
     return {"type": "function", "function": function}
+
+
+def _schema(schema: JsonObject) -> JsonObject:
+    """An object schema without alternatives at its top, as strict servers insist; inside, it passes as it is.
+
+    Properties of the alternatives are still shown, so the model knows them. The dialect's name tells a model nothing.
+    """
+    if schema.get("type") == "object" and "properties" in schema and not any(key in schema for key in _NOT_AT_TOP):
+        return schema
+    properties: JsonObject = {}
+    for word in _ALTERNATIVES:
+        branches = schema.get(word)
+        for branch in branches if isinstance(branches, list) else ():
+            held = branch.get("properties") if isinstance(branch, dict) else None
+            properties |= held if isinstance(held, dict) else {}
+    own = schema.get("properties")
+    properties |= own if isinstance(own, dict) else {}
+    kept = {key: value for key, value in schema.items() if key not in _NOT_AT_TOP}
+    return {**kept, "type": "object", "properties": properties}
 
 
 def _choice(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str], offered: set[str]) -> Any:
@@ -95,18 +115,21 @@ def _choice(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[s
         case "required" if quirks.forced_tools and offered:
             return quirks.tool_choice_any
         case "tool" if quirks.forced_tools:
-            wire = _named(choice.name, request, names)
+            wire = _named(choice, request, names)
             if wire in offered:
                 return {"type": "function", "function": {"name": wire}}
     losses.add("forced_tool")
     return "auto"
 
 
-def _named(name: str, request: LLMRequest, names: ToolNames) -> str:
+def _named(choice: ToolChoice, request: LLMRequest, names: ToolNames) -> str:
+    namespace = str(choice.extra.get("namespace") or "")
     for tool in request.tools:
-        if tool.kind == "namespace" and any(member.name == name for member in tool.members):
-            return names.wire(name, tool.name)
-    return names.wire(name)
+        if tool.kind != "namespace" and tool.name == choice.name and not namespace:
+            return names.wire(choice.name)
+        if tool.kind == "namespace" and any(member.name == choice.name for member in tool.members):
+            namespace = namespace or tool.name
+    return names.wire(choice.name, namespace)
 
 
 def _server_loss(tool: Tool) -> str:
