@@ -72,8 +72,7 @@ _AMOUNT = re2.compile(r"\b(\d{4,9})\b")
 def encode_error(error: GatewayError, *, event_id: str = "") -> tuple[int, JsonObject, dict[str, str]]:
     """See `WireProtocol.encode_error`. A provider's own error of this protocol goes out as it came."""
     headers = _headers(error)
-    if (body := _own_body(error)) is not None:
-        assert isinstance(error, ProviderError)
+    if isinstance(error, ProviderError) and 400 <= error.status <= 599 and (body := _own_body(error)) is not None:
         passed = {name: value for name, value in error.headers.items() if _may_pass(name.lower())}
         return error.status, body, {**headers, **{name.lower(): value for name, value in passed.items()}}
     status, kind = _status_and_type(error)

@@ -70,7 +70,10 @@ class Items:
         begun = last.content if last is not None and last.role == "assistant" and not self._own else ()
         if any(isinstance(block, Text) for block in begun):
             self.losses.add("prefill")
-        return self._followed(self._answered())
+        items = self._followed(self._answered())
+        if items:
+            return items
+        return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": ""}]}]  # a warm-up call
 
     def _system(self, message: Message) -> None:
         parts: list[JsonObject] = []

@@ -1,0 +1,128 @@
+"""Error answers in every vendor's shape: read, sorted, and made fit to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from engine.llm.errors import Meaning
+from engine.protocols.error_bodies import ErrorBody, classify, clean, provider_error, read
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"error": {"message": "m", "type": "t", "code": "c", "param": "p"}}, ("m", "t", "c", "p")),
+        ({"type": "error", "error": {"type": "t", "message": "m"}}, ("m", "t", "", "")),
+        ({"message": "m", "type": "t", "param": None, "code": "c"}, ("m", "t", "c", "")),
+        ({"code": "words", "error": "m"}, ("m", "", "words", "")),
+        ({"detail": "m"}, ("m", "", "", "")),
+        ({"detail": [{"loc": ["body", "n"], "msg": "m", "input": "secret"}]}, ("body.n: m", "", "", "")),
+        ({"status": 404, "title": "T", "detail": "m"}, ("m", "", "", "")),
+        ({"success": False, "errors": [{"code": 7000, "message": "m"}], "messages": []}, ("m", "", "7000", "")),
+        ([{"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED"}}], ("m", "RESOURCE_EXHAUSTED", "", "")),
+        ({"error": {"code": 400, "message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"m","code":"c"}}'}}}, ("m", "", "c", "")),
+        ({"object": "error", "message": "m", "type": "t"}, ("m", "t", "", "")),
+        ("m", ("m", "", "", "")),
+        ({}, ("", "", "", "")),
+        (None, ("", "", "", "")),
+    ],
+)  # fmt: skip
+def test_shapes(body: Any, expected: tuple[str, str, str, str]) -> None:
+    """Message, type, code and param are found wherever a vendor puts them."""
+    found = read(b"\n\n" + orjson.dumps(body))
+    assert expected == (found.message, found.type, found.code, found.param)
+
+
+def test_other_bytes() -> None:
+    """HTML gives its title, text itself, nothing nothing."""
+    assert read(b"<html><head><title>502 Bad\nGateway</title></head>x</html>").message == "502 Bad Gateway"
+    assert read(b"upstream <b>down</b>").message == "upstream down"
+    assert read(b"plain").message == "plain"
+    assert read(b"").message == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning"),
+    [
+        (429, ErrorBody("You exceeded your current quota", code="insufficient_quota"), "quota"),
+        (429, ErrorBody("You exceeded your current quota", type="RESOURCE_EXHAUSTED", wait=34.0), "rate_limit"),
+        (429, ErrorBody("Quota exceeded for requests per day", type="RESOURCE_EXHAUSTED"), "quota"),
+        (429, ErrorBody("daily free allocation of 10,000 neurons used up", code="4006"), "quota"),
+        (413, ErrorBody("Request too large", type="tokens", code="rate_limit_exceeded"), "context_length"),
+        (400, ErrorBody("This model's maximum context length is 8192 tokens"), "context_length"),
+        (400, ErrorBody("exceeded max context length by 5 tokens"), "context_length"),
+        (500, ErrorBody("the request exceeds the available context size"), "context_length"),
+        (400, ErrorBody("API key not valid. Please pass a valid API key."), "authentication"),
+        (400, ErrorBody("The response was filtered due to our content management policy"), "content_policy"),
+        (404, ErrorBody("No endpoints found that support tool use"), "incompatible"),
+        (400, ErrorBody("Unsupported parameter: 'stop' is not supported with this model."), "incompatible"),
+        (400, ErrorBody("The model `x` has been decommissioned"), "not_found"),
+        (400, ErrorBody("Model loading", code="tool_use_failed"), "broken"),
+        (503, ErrorBody("Loading model"), "overloaded"),
+        (400, ErrorBody("rate limit reached"), "rate_limit"),
+        (402, ErrorBody("Insufficient Balance"), "quota"),
+        (0, ErrorBody("hm", type="invalid_request_error"), "invalid_request"),
+        (0, ErrorBody("hm"), "server_error"),
+        (498, ErrorBody(""), "overloaded"),
+        (524, ErrorBody(""), "timeout"),
+        (599, ErrorBody(""), "server_error"),
+    ],
+)
+def test_meanings(status: int, body: ErrorBody, meaning: Meaning) -> None:
+    """Codes first, then wording, then status; the same words mean different things beside different statuses."""
+    assert meaning == classify(status, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "wait"),
+    [
+        ({"error": {"message": "x", "details": [{"@type": "a"}, {"retryDelay": "17.5s"}]}}, 17.5),
+        ({"error": {"message": "Rate limit reached. Please try again in 7.66s. Visit"}}, 7.66),
+        ({"error": {"message": "Please try again in 20ms"}}, 0.02),
+        ({"error": {"message": "Please retry after 2 minutes"}}, 120.0),
+        ({"error": {"message": "try later"}}, None),
+    ],
+)
+def test_waits_named_in_the_body(body: Any, wait: float | None) -> None:
+    """Some vendors say how long to wait only in words; headers win over them."""
+    raw = orjson.dumps(body)
+    assert wait == read(raw).wait
+    assert provider_error(429, raw, {"retry-after": "3"}, protocol="p").retry_after == 3.0
+
+
+def test_nothing_secret_is_shown() -> None:
+    """Keys and URL queries are cut out, long texts shortened, and a rejected key is never quoted."""
+    assert "sk-" not in clean("Incorrect API key provided: sk-abcdefghij1234567890")
+    assert clean("see https://example.org/a?key=1&b=2 now") == "see https://example.org/a now"
+    assert len(clean("x" * 5000)) == 800
+    assert clean("claude-3-sonnet-20240229 and 8192 tokens") == "claude-3-sonnet-20240229 and 8192 tokens"
+    error = provider_error(401, b'{"error":{"message":"Your api key: ****abcd is invalid"}}', {}, protocol="p")
+    assert error.meaning == "authentication"
+    assert "abcd" not in error.message
+
+
+def test_an_error_inside_a_success_has_its_own_status() -> None:
+    """Routers answer 200 and put the vendor's status into the body."""
+    error = provider_error(200, b'{"error":{"message":"Upstream error","code":502}}', {}, protocol="p", in_stream=True)
+    assert (error.status, error.meaning, error.in_stream) == (502, "server_error", True)
+
+
+def test_every_recorded_error_is_sorted(shared: Path) -> None:
+    """No recorded client error is taken for a server's, and none lacks words."""
+    seen = 0
+    for path in (shared / "corpus").glob("*/*.json"):
+        exchange = orjson.loads(path.read_bytes())
+        response = exchange["response"]
+        if not 400 <= response["status"] <= 599:
+            continue
+        raw = response["raw"].encode() if "raw" in response else orjson.dumps(response["body"])
+        error = provider_error(response["status"], raw, dict(response["headers"]), protocol=exchange["protocol"])
+        assert error.message, path.name
+        if response["status"] in (400, 404, 422):
+            assert error.meaning not in ("server_error", "timeout", "overloaded", "unreachable"), path.name
+        seen += 1
+    assert seen > 60
