@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import timeit
 from pathlib import Path
@@ -53,7 +54,7 @@ def main() -> None:
     environment = cel.environment_from_schema(orjson.loads((ROOT / "schemas/facts.schema.json").read_bytes()))
     context = facts()
     cel.parse("true")
-    print(f"{'parse':>8} {'check':>8} {'compile':>8} {'eval':>8} {'trace':>8}  µs")
+    sys.stdout.write(f"{'parse':>8} {'check':>8} {'compile':>8} {'eval':>8} {'trace':>8}  µs\n")
     for source in EXPRESSIONS:
         parsed = cel.parse(source)
         checked = cel.check(parsed, environment)
@@ -65,14 +66,12 @@ def main() -> None:
             micros(lambda program=program: _quiet(program, context)),
             micros(lambda checked=checked: checked.trace(context)),
         )
-        print(" ".join(f"{t:8.2f}" for t in times) + f"  {source}")
+        sys.stdout.write(" ".join(f"{t:8.2f}" for t in times) + f"  {source}\n")
 
 
 def _quiet(program: cel.Program, context: dict[str, object]) -> None:
-    try:
+    with contextlib.suppress(cel.ExprError):
         program.eval(context)
-    except cel.ExprError:
-        pass
 
 
 if __name__ == "__main__":

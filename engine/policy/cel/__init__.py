@@ -22,11 +22,11 @@ from engine.policy.cel.problems import CelProblem, CelProblems, ErrorKind, ExprE
 from engine.policy.cel.profile import DEVIATIONS, PROFILE
 from engine.policy.cel.syntax import Parsed, parse
 from engine.policy.cel.trace import STEPS, Step, Trace, trace
-from engine.policy.cel.types import Struct, Type, environment_from_schema, plain
+from engine.policy.cel.types import Struct, Type, environment_from_schema, plain, struct
 
 __all__ = [
     "DEVIATIONS", "PROFILE", "CelProblem", "CelProblems", "Checked", "ErrorKind", "Expect", "ExprError", "Parsed", "ProblemKind",
-    "Program", "Step", "Struct", "Trace", "Type", "Use", "check", "environment_from_schema", "parse",
+    "Program", "Step", "Struct", "Trace", "Type", "Use", "check", "environment_from_schema", "parse", "struct",
 ]  # fmt: skip
 
 Expect = Literal["bool", "string", "double", "int", "any"]

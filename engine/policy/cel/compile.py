@@ -29,7 +29,8 @@ from engine.policy.cel.types import BOOL, DYN, INT, STRING, ListOf, Type, plain
 Run = Callable[[Mapping[str, Any], list[Any]], Any]
 Test = Callable[[Any, Any], Any]
 
-_KINDS: dict[str, type | tuple[type, ...]] = {"bool": bool, "string": str, "double": (float, int), "int": int}
+_RESULTS: dict[str, type] = {"bool": bool, "string": str, "double": float, "int": int}
+_FAILED = object()
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -39,8 +40,8 @@ class Program:
     source: str
     node: nodes.Node
     types: Mapping[nodes.Node, Type]
-    expect: str
-    """What a result must be: `bool string double int`, or `any`."""
+    wanted: type | None
+    """The exact type a result must have (bool, str, float, int), None for any."""
     run: Run
 
     def eval(self, activation: Mapping[str, Any], budget: int = STEPS) -> Any:
@@ -50,22 +51,22 @@ class Program:
         except _Spent as spent:
             raise ExprError("steps", spent.span, "a macro took more steps than an expression may") from None
         except Exception:  # noqa: BLE001 - the CEL boundary: what went wrong is told by the careful evaluator
-            value = self._carefully(activation, budget)
-        wanted = _KINDS.get(self.expect)
-        if wanted is None or (isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))):
+            value = _FAILED
+        if type(value) is self.wanted or (self.wanted is None and value is not _FAILED):
             return value
-        detail = f"must give {self.expect}, gave {values.kind_of(value)}"
+        # Outside the handler, so that no error carries an exception that quotes facts as its context.
+        found = self.trace(activation, budget)
+        if found.error is not None:
+            raise found.error
+        value = found.value
+        if self.wanted is None or type(value) is self.wanted:
+            return value
+        detail = f"must give {values.kind_of(self.wanted())}, gave {values.kind_of(value)}"
         raise ExprError("type", (self.node.start, self.node.end), detail)
 
     def trace(self, activation: Mapping[str, Any], budget: int = STEPS) -> Trace:
         """The same evaluation with every step on record; raises nothing."""
         return trace(self.source, self.node, self.types, activation, budget)
-
-    def _carefully(self, activation: Mapping[str, Any], budget: int) -> Any:
-        found = self.trace(activation, budget)
-        if found.error is not None:
-            raise found.error
-        return found.value
 
 
 def compile_program(
@@ -77,7 +78,7 @@ def compile_program(
     expect: str = "any",
 ) -> Program:
     """Compile a node that the checker has passed, with the types and constants it found."""
-    return Program(source, node, types, expect, _Compiler(types, constants).build(node))
+    return Program(source, node, types, _RESULTS.get(expect), _Compiler(types, constants).build(node))
 
 
 class _Compiler:
@@ -295,7 +296,7 @@ def _default(target: Run, fallback: Run) -> Run:
     return default
 
 
-class _Spent(Exception):  # noqa: N818 - a signal, not an error of its own
+class _Spent(Exception):
     """The budget is used up; nothing swallows that, and it is not worth a second evaluation."""
 
     def __init__(self, span: tuple[int, int]) -> None:

@@ -22,8 +22,7 @@ UNKNOWN: Final = _Unknown()
 def fold(node: Node, known: Mapping[Node, Any]) -> Any:
     """The node's value when its children's `known` values settle it, else UNKNOWN; Fault when it can have none.
 
-    Logic settles early, as it does at run time: `false && x` is false whatever x is, but not `x && false`'s twin
-    `x || false`.
+    Logic settles early, as it does at run time: one false side makes `&&` false, whatever the others are.
     """
     match node:
         case Name() | Has() | Default() | Macro():

@@ -16,7 +16,7 @@ _SIMPLE = {
 }  # fmt: skip
 
 
-class BadLiteral(Exception):  # noqa: N818 - carries a problem
+class BadLiteral(Exception):
     """A literal that is refused, with its problem."""
 
     def __init__(self, problem: CelProblem) -> None:

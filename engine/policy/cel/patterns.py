@@ -8,9 +8,11 @@ from functools import lru_cache
 from engine.policy.cel.problems import Fault
 
 Matcher = Callable[[str], bool]
+MAX_PATTERN = 1_000
+_MEMORY = 4 << 20
+"""For one pattern and its automaton; beyond it RE2 refuses the pattern or starts its cache afresh."""
 
 
-@lru_cache(maxsize=256)
 def pattern_error(pattern: str) -> str:
     """Why RE2 refuses the pattern, empty when it accepts it. The text quotes the pattern: for load time only."""
     try:
@@ -20,14 +22,17 @@ def pattern_error(pattern: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def matcher(pattern: str) -> Matcher:
     """Does the pattern match anywhere in a text? Raises Fault for a pattern that is none, without quoting it."""
     import re2  # noqa: PLC0415 - a C++ extension that not every command needs
 
+    if len(pattern) > MAX_PATTERN:
+        raise Fault("value", f"a regular expression of more than {MAX_PATTERN:,} characters")
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
+    options.max_mem = _MEMORY
     try:
         # Patterns and texts as UTF-8 bytes: the binding then skips counting characters, half of its time.
         search = re2.compile(pattern.encode(), options).search

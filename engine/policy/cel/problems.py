@@ -32,7 +32,7 @@ class CelProblem:
     hint: str = ""
 
 
-class CelProblems(Exception):  # noqa: N818 - it carries several problems and is read as their collection
+class CelProblems(Exception):
     """An expression that can't be used. `problems` is not empty and sorted by place."""
 
     def __init__(self, problems: Iterable[CelProblem]) -> None:
@@ -40,7 +40,7 @@ class CelProblems(Exception):  # noqa: N818 - it carries several problems and is
         super().__init__("; ".join(p.message for p in self.problems))
 
 
-class Fault(Exception):  # noqa: N818 - internal to the evaluators, becomes an ExprError with its place
+class Fault(Exception):
     """An operation that has no value for these operands; the evaluator that knows the place turns it into an ExprError."""
 
     def __init__(self, kind: ErrorKind, detail: str) -> None:
