@@ -1,8 +1,8 @@
 """A real gateway process for tests: started as a user starts it, on a free port, with its own state folder and nothing else's.
 
-    async with started(policy_text, folder, {"EMU_KEY": emu.key}) as gateway:
-        ... requests to gateway.url with gateway.key ...
-        events = await gateway.events()
+async with started(policy_text, folder, {"EMU_KEY": emu.key}) as gateway:
+    ... requests to gateway.url with gateway.key ...
+    events = await gateway.events()
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Gateway:
 
     async def get(self, path: str) -> Any:
         """JSON from one of the gateway's own routes."""
-        async with aiohttp.ClientSession() as session, session.get(self.url + path, headers={"x-sbgw-key": self.key}) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self.url + path, headers={"x-sbgw-key": self.key}) as answer,
+        ):
             answer.raise_for_status()
             return await answer.json()
 
@@ -56,7 +59,9 @@ class Gateway:
             if len(found) >= at_least:
                 break
             await asyncio.sleep(0.1)
-        return sorted(found, key=lambda event: str(event.get("timestamp") or event.get("started_at") or event.get("id")))
+        return sorted(
+            found, key=lambda event: str(event.get("timestamp") or event.get("started_at") or event.get("id"))
+        )
 
 
 @asynccontextmanager
@@ -68,11 +73,29 @@ async def started(policy: str, folder: Path, env: Mapping[str, str]) -> AsyncIte
     empty.mkdir()
     key = "sbgw-test-" + secrets.token_hex(16)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from engine.cli import main; main()",
-        "run", "--policy", str(folder / f"policy-{name}.yaml"), "--port", "0", "--state-dir", str(folder / f"state-{name}"),
-        cwd=empty, start_new_session=True,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(empty), "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), "STACKBILT_GATEWAY_KEY": key, **env},
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        sys.executable,
+        "-c",
+        "from engine.cli import main; main()",
+        "run",
+        "--policy",
+        str(folder / f"policy-{name}.yaml"),
+        "--port",
+        "0",
+        "--state-dir",
+        str(folder / f"state-{name}"),
+        cwd=empty,
+        start_new_session=True,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(empty),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+            "STACKBILT_GATEWAY_KEY": key,
+            **env,
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     printed: list[str] = []
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -79,8 +79,16 @@ class Agent:
 
     def _codex(self, prompt: str, home: Path) -> tuple[list[str], dict[str, str]]:
         (home / ".codex").mkdir()
-        (home / ".codex/config.toml").write_text(CODEX_CONFIG.format(model=self.model, url=f"{self.base}/v1"), encoding="utf-8")
-        command = [str(self.clients.codex), "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", prompt]
+        (home / ".codex/config.toml").write_text(
+            CODEX_CONFIG.format(model=self.model, url=f"{self.base}/v1"), encoding="utf-8"
+        )
+        command = [
+            str(self.clients.codex),
+            "exec",
+            "--skip-git-repo-check",
+            "--dangerously-bypass-approvals-and-sandbox",
+            prompt,
+        ]
         return command, {"GW_KEY": self.key}
 
 
@@ -100,8 +108,13 @@ def _bare(home: Path) -> dict[str, str]:
 async def run(command: list[str], folder: Path, env: Mapping[str, str], *, timeout: float) -> Finished:
     """Run `command`, kill what is left of its process group, and tell how it ended."""
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, env=dict(env), start_new_session=True,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        *command,
+        cwd=folder,
+        env=dict(env),
+        start_new_session=True,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     talk = asyncio.ensure_future(process.communicate())
     done, _ = await asyncio.wait({talk}, timeout=timeout)

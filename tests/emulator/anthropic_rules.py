@@ -213,7 +213,7 @@ def _messages(body: Body, context: Context) -> None:
         if "content" not in message:
             raise Refusal(f"{where}.content: Field required")
         last = index == len(messages) - 1
-        if is_blank(message["content"]) and not (last and role == "assistant"):
+        if is_blank(message["content"]) and not (last and role == "assistant") and not message.get("output_config"):
             raise Refusal(
                 f"{where}: all messages must have non-empty content except for the optional final assistant message"
             )

@@ -83,7 +83,10 @@ Builder = Callable[[Any], dict[str, Any]]
 
 CLAUDE_CODE: dict[type[Action], tuple[str, Builder]] = {
     Read: ("Read", lambda a: {"file_path": str(a.path)}),
-    Edit: ("Edit", lambda a: {"file_path": str(a.path), "old_string": a.old, "new_string": a.new, "replace_all": False}),
+    Edit: (
+        "Edit",
+        lambda a: {"file_path": str(a.path), "old_string": a.old, "new_string": a.new, "replace_all": False},
+    ),
     Write: ("Write", lambda a: {"file_path": str(a.path), "content": a.content}),
     Shell: ("Bash", lambda a: {"command": a.command, "description": "Run a shell command"}),
 }

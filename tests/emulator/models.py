@@ -88,6 +88,8 @@ GPT: dict[str, Model] = {
     "gpt-5": _GPT5,
     "gpt-5-mini": _GPT5,
     "gpt-5.1": replace(_GPT5, efforts=("none", *THREE)),
+    "gpt-5.2": replace(_GPT5, efforts=("none", *THREE, "xhigh")),
+    "gpt-5.4": replace(_GPT56, efforts=("none", *THREE, "xhigh")),
     "gpt-5.5": replace(_GPT56, efforts=("none", *THREE, "xhigh")),
     "gpt-5.6-sol": _GPT56,
     "gpt-6.1-sol": replace(_GPT56, efforts=FIVE),

@@ -48,6 +48,8 @@ PARTS: dict[str, Fields] = {
     "output_text": fields("type text", "annotations logprobs"),
     "refusal": fields("type refusal"),
 }
+PASSTHROUGH = "internal_chat_message_metadata_passthrough"
+"""A field that Codex adds to items when it talks to OpenAI itself."""
 INPUT_PARTS = ("input_text", "input_image", "input_file")
 TOOLS: dict[str, Fields] = {
     "function": fields("type name", "parameters strict description output_schema defer_loading allowed_callers async"),
@@ -274,7 +276,7 @@ def _items(given: Any) -> None:
         kind = item.get("type") or ("message" if "role" in item else "item_reference")
         if kind not in ITEMS:
             raise words.not_one_of(path, kind, ITEMS)
-        words.shape(path, {"type": kind, **item}, ITEMS[kind])
+        words.shape(path, {"type": kind} | {key: item[key] for key in item if key != PASSTHROUGH}, ITEMS[kind])
         _ids(path, kind, item)
         match kind:
             case "message":

@@ -359,11 +359,11 @@ async def test_error_as_first_frame(claude: Callable, emu: Emulator) -> None:
 async def post(emu: Emulator, path: str, body: dict) -> tuple[int, str]:
     """(status, text) of a bare request, redirects not followed."""
     headers = {"authorization": f"Bearer {emu.key}"}
-    async with aiohttp.ClientSession() as session:
-        async with session.post(
-            emu.url("openai-chat") + path, json=body, headers=headers, allow_redirects=False
-        ) as answer:
-            return answer.status, await answer.text()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(emu.url("openai-chat") + path, json=body, headers=headers, allow_redirects=False) as answer,
+    ):
+        return answer.status, await answer.text()
 
 
 @pytest.mark.parametrize(
