@@ -82,6 +82,10 @@ def test_retry_after_is_whole_seconds() -> None:
             "This model's maximum context length is 1048565 tokens. However, you requested 1250025 tokens",
             "prompt is too long: 1250025 tokens > 1048565 maximum",
         ),
+        (
+            "prompt too long; exceeded max context length by 1119046 tokens (ref: 96164522-08b2)",
+            "prompt is too long: prompt too long; exceeded max context length by 1119046 tokens (ref: 96164522-08b2)",
+        ),
         ("the request is too long for the model", "prompt is too long: the request is too long for the model"),
         (
             "input length and `max_tokens` exceed context limit: 100000 + 128000 > 200000",

@@ -66,7 +66,7 @@ _TYPES: Mapping[int, str] = {
 
 _PASSED = ("retry-after", "retry-after-ms", "x-should-retry", "request-id")
 _COMPACTABLE = re2.compile(r"(?i)^(?:prompt is too long|input length and `max_tokens` exceed)")
-_AMOUNT = re2.compile(r"\b(\d{4,9})\b")
+_AMOUNT = re2.compile(r"(?i)\b(\d{4,9})(?: \w+)? tokens?\b")
 
 
 def encode_error(error: GatewayError, *, event_id: str = "") -> tuple[int, JsonObject, dict[str, str]]:
