@@ -154,7 +154,9 @@ class _Merger:
             if name in mine:
                 first = (mine[name].get("id") or mine[name]).span
                 at = rule.get("id") or rule
-                self.problems.append(at.problem("rule-id", f"id '{name}' is given twice; the first is at line {first.line}"))
+                self.problems.append(
+                    at.problem("rule-id", f"id '{name}' is given twice; the first is at line {first.line}")
+                )
                 continue
             mine[name] = rule
             self._settle(rules.get(name), rule, (path, name), layer)
@@ -166,7 +168,9 @@ class _Merger:
             name = str(node.value)
             self.conflicts.pop((path, name), None)
             if rules.pop(name, None) is None:
-                self.problems.append(node.problem("rule-id", f"there is no rule '{name}' to remove{did_you_mean(name, rules)}"))
+                self.problems.append(
+                    node.problem("rule-id", f"there is no rule '{name}' to remove{did_you_mean(name, rules)}")
+                )
 
     def _settle(self, before: Node | None, rule: Node, place: tuple[Path, str], layer: Layer) -> None:
         """Note, or clear, a disagreement of two parents about one id."""
@@ -179,7 +183,9 @@ class _Merger:
             at = rule.get("id") or rule
             line = (before.get("id") or before).span.line
             message = f"'{place[1]}' is another rule in {file}:{line}, and this policy extends both"
-            self.conflicts[place] = at.problem("extends-conflict", message, hint="say in your own file which rule holds")
+            self.conflicts[place] = at.problem(
+                "extends-conflict", message, hint="say in your own file which rule holds"
+            )
 
     def _put(self, rules: dict[str, Node], name: str, rule: Node) -> dict[str, Node]:
         """`rules` with `rule` under `name`: in its old place, at the end, or where it asks to be."""

@@ -51,7 +51,9 @@ def load_document(data: bytes, file: str, *, max_bytes: int = MAX_BYTES) -> Load
     bad = list(_FORBIDDEN.finditer(source.text))
     if bad:
         problems = [
-            source.problem(m.start(), m.end(), "yaml-control", f"control character U+{ord(m.group()):04X}", hint="take it out")
+            source.problem(
+                m.start(), m.end(), "yaml-control", f"control character U+{ord(m.group()):04X}", hint="take it out"
+            )
             for m in bad[:20]
         ]
         return Loaded(source, None, problems)
@@ -164,11 +166,15 @@ class _Reader:
         assert top.map is not None
         top.pending, top.skipping = (name, start, end), False
         if plain and name == "<<":
-            self._problem(event, "yaml-merge", "merge keys are not read", hint="write the entries out, or use `extends`")
+            self._problem(
+                event, "yaml-merge", "merge keys are not read", hint="write the entries out, or use `extends`"
+            )
             top.skipping = True
         elif plain and not isinstance(resolve(name), str):
             written = name or "an empty key"
-            self._problem(event, "yaml-key", f"a key must be text, not {written}", hint=f"quote it: '{name}'" if name else "")
+            self._problem(
+                event, "yaml-key", f"a key must be text, not {written}", hint=f"quote it: '{name}'" if name else ""
+            )
             top.skipping = not name
         elif name in top.map:
             first = top.map[name].key_span
@@ -189,7 +195,9 @@ class _Reader:
         """Keep the place of a value that was refused, so that nothing else complains of its absence."""
         start, end = event.start_mark.index, event.end_mark.index
         raw = self._source.text[start:end]
-        self._add(Node(self._source, start, end, raw, BROKEN, raw, self._key_of(self._open[-1] if self._open else None)))
+        self._add(
+            Node(self._source, start, end, raw, BROKEN, raw, self._key_of(self._open[-1] if self._open else None))
+        )
 
     @staticmethod
     def _key_of(top: _Open | None) -> tuple[int, int] | None:
@@ -201,7 +209,9 @@ class _Reader:
         if event.anchor is not None:
             self._problem(event, "yaml-alias", "anchors are not read", hint=self._hint(name) or "take it out")
         if event.tag is not None:
-            self._problem(event, "yaml-tag", f"YAML reads {_shown(event.tag)} as a tag", hint=self._hint(name) or "quote the text")
+            self._problem(
+                event, "yaml-tag", f"YAML reads {_shown(event.tag)} as a tag", hint=self._hint(name) or "quote the text"
+            )
 
     def _add(self, node: Node) -> None:
         if not self._open:

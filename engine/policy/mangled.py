@@ -120,7 +120,11 @@ def _expressions(root: Node) -> Iterator[tuple[Node, Node]]:
             node = stack.pop()
             stack += node.items
             for key, value in node.map.items():
-                if value.value is not None and not isinstance(value.value, tuple | dict) and reads_expression(section, key):
+                if (
+                    value.value is not None
+                    and not isinstance(value.value, tuple | dict)
+                    and reads_expression(section, key)
+                ):
                     yield value, node
                 else:
                     stack.append(value)

@@ -48,9 +48,13 @@ class Source:
         end_line, end_column = self.place(max(end, start + 1) - 1)
         return Span(self.file, line, column, end_line, end_column + 1)
 
-    def problem(self, start: int, end: int, rule: str, message: str, *, hint: str = "", level: Level = "error") -> Problem:
+    def problem(
+        self, start: int, end: int, rule: str, message: str, *, hint: str = "", level: Level = "error"
+    ) -> Problem:
         span = self.span(start, end)
-        excerpt = "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in self.line(span.line))
+        excerpt = "".join(
+            c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in self.line(span.line)
+        )
         return Problem(span, rule, message, level, hint, excerpt)
 
 

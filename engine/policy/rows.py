@@ -31,7 +31,9 @@ def read_providers(rows: Node | None, problems: list[Problem]) -> dict[str, Prov
             absent = [f"`{key}`" for key in ("protocol", "base_url") if row.get(key) is None]
             words = " and ".join(absent) or "an address"
             hint = f"write {name}: {{protocol: openai-chat, base_url: https://…, api_key_env: …}}"
-            problems.append(row.problem("provider-address", f"provider '{name}' has no {words}", hint=hint, at_key=True))
+            problems.append(
+                row.problem("provider-address", f"provider '{name}' has no {words}", hint=hint, at_key=True)
+            )
             continue
         found[name] = Provider(
             name=name,
@@ -73,7 +75,9 @@ def _check_protocols(row: Node, provider: Provider, problems: list[Problem]) -> 
     for node in protocols.items if protocols is not None else ():
         if node.value not in provider.endpoints:
             hint = f"it speaks {listing(provider.endpoints)}"
-            problems.append(node.problem("unknown-protocol", f"'{provider.name}' does not speak {node.value}", hint=hint))
+            problems.append(
+                node.problem("unknown-protocol", f"'{provider.name}' does not speak {node.value}", hint=hint)
+            )
 
 
 def _plain_fields(row: Node, names: frozenset[str]) -> dict[str, Any]:

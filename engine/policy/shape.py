@@ -8,7 +8,8 @@ second to import, so that happens only here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -53,7 +54,7 @@ def check_shape(root: Node, schema: str, folder: Path) -> tuple[list[Problem], N
     return list(found.values()), without(root, faulty)
 
 
-def without(node: Node, faulty: Set[Node]) -> Node:
+def without(node: Node, faulty: AbstractSet[Node]) -> Node:
     """The tree without the nodes of `faulty` and those that the reader refused."""
 
     def stays(below: Node) -> bool:
@@ -91,7 +92,9 @@ def _told(node: Node, error: Any) -> list[Problem]:
     if "propertyNames" in error.absolute_schema_path:
         return [_bad_name(node, error)]
     tell = _TELL.get(error.validator)
-    return tell(node, error) if tell else [node.problem("schema-value", _message(error, f"{_shown(node)} does not fit"))]
+    return (
+        tell(node, error) if tell else [node.problem("schema-value", _message(error, f"{_shown(node)} does not fit"))]
+    )
 
 
 def _bad_name(node: Node, error: Any) -> Problem:
@@ -114,14 +117,20 @@ def _unknown_keys(node: Node, error: Any) -> list[Problem]:
 def _missing(node: Node, error: Any) -> list[Problem]:
     absent = [name for name in error.validator_value if name not in node.map]
     words = " and ".join(f"`{name}`" for name in absent)
-    return [node.problem("schema-missing", f"{words} is missing" if len(absent) == 1 else f"{words} are missing", at_key=True)]
+    return [
+        node.problem(
+            "schema-missing", f"{words} is missing" if len(absent) == 1 else f"{words} are missing", at_key=True
+        )
+    ]
 
 
 def _wrong_type(node: Node, error: Any) -> list[Problem]:
     allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
     wanted = [word for word in allowed if word != "null"]
     words = " or ".join(_WORDS[word] for word in wanted)
-    return [node.problem("schema-type", f"this must be {words}, not {_kind(node)}", hint=_type_hint(node, error, wanted))]
+    return [
+        node.problem("schema-type", f"this must be {words}, not {_kind(node)}", hint=_type_hint(node, error, wanted))
+    ]
 
 
 def _type_hint(node: Node, error: Any, wanted: list[str]) -> str:

@@ -31,4 +31,6 @@ def find_shipped(kind: Kind, name: str) -> Path:
 def shipped_policies() -> tuple[str, ...]:
     """Names of the shipped policies, sorted."""
     files = shipped_folder("policies").glob("*.yaml")
-    return tuple(sorted(f.stem for f in files if f.stem not in {"providers", "models"} and not f.stem.endswith(".test")))
+    return tuple(
+        sorted(f.stem for f in files if f.stem not in {"providers", "models"} and not f.stem.endswith(".test"))
+    )

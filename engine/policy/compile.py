@@ -1,0 +1,269 @@
+"""Compiles a merged policy: checks what a schema can't say (names, expressions, phases) and makes the frozen `Policy`.
+
+Goes on after a problem, so that a user sees all of them at once; what it then makes is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from engine.policy.candidates import own_rates
+from engine.policy.compose import Resolved
+from engine.policy.entries import EntryReader
+from engine.policy.expression import Expression, Scope
+from engine.policy.floor import floor_rules
+from engine.policy.model import (
+    CLASSES,
+    DEFAULT_CLASS,
+    CacheSettings,
+    ClassRule,
+    DenyRule,
+    Fallback,
+    OverrideRule,
+    Policy,
+    RequireRule,
+    Route,
+    Settings,
+    Step,
+)
+from engine.policy.nodes import Node
+from engine.policy.problems import Problem
+from engine.policy.resolve import Catalogue
+from engine.policy.rows import read_models, read_providers
+from engine.policy.suggest import did_you_mean
+
+DEFAULT_PIPELINE = ("decode", "classify", "gate", "cache", "dispatch", "encode", "record")
+
+
+def compile_policy(resolved: Resolved, facts_schema: Mapping[str, Any]) -> tuple[Policy, list[Problem]]:
+    """The policy, and everything that is wrong with it; with an error among that, the policy must not be used."""
+    problems: list[Problem] = []
+    root = resolved.root
+    providers = read_providers(root.get("providers"), problems)
+    catalogue = Catalogue(providers, read_models(root.get("models"), providers, problems))
+    signals = _signals(root.get("signals"), problems)
+    scope = Scope.of(facts_schema, signals, problems)
+    compiler = _Compiler(root, scope, catalogue)
+    variables = compiler.variables()
+    settings = _settings(root.get("settings"))
+    allowed = [str(node.value) for node in _items(root.get("gate", "allow_losses"))]
+    policy = Policy(
+        name=resolved.name,
+        resolved=resolved,
+        settings=settings,
+        catalogue=catalogue,
+        signals=signals,
+        vars=variables,
+        overrides=compiler.overrides(),
+        classify=compiler.class_rules(),
+        routes=compiler.routes(),
+        require=compiler.require_rules(),
+        deny=compiler.deny_rules(),
+        floor=floor_rules(scope, allowed),
+        fallback=_fallback(root.get("fallback")),
+        cache=_cache(root.get("cache"), problems),
+        steps=compiler.steps(),
+        rates=own_rates(catalogue.models),
+    )
+    compiler.check_classes()
+    return policy, problems
+
+
+class _Compiler:
+    """Compiles the rules of one policy."""
+
+    def __init__(self, root: Node, scope: Scope, catalogue: Catalogue) -> None:
+        self._root = root
+        self._scope = scope
+        self._problems = scope.problems
+        self._entries = EntryReader(scope, catalogue)
+
+    def variables(self) -> tuple[tuple[str, Expression], ...]:
+        """Variables in their order; each sees those before it."""
+        found: list[tuple[str, Expression]] = []
+        section = self._root.get("vars")
+        for name, node in (section.map if section is not None else {}).items():
+            expression = self._scope.expression(node, expect="any", phase="request")
+            if expression is not None:
+                found.append((name, expression))
+                self._scope.define(name, expression.checked.type)
+            else:
+                self._scope.define_unknown(name)
+        return tuple(found)
+
+    def class_rules(self) -> tuple[ClassRule, ...]:
+        rules: list[ClassRule] = []
+        for node in _rules(self._root.get("classify")):
+            when = self._condition(node, "when", request=True)
+            name = _text(node, "class")
+            if name:
+                rules.append(ClassRule(**_shared(node, "next"), when=when, route_class=name))
+        return tuple(rules)
+
+    def overrides(self) -> tuple[OverrideRule, ...]:
+        rules: list[OverrideRule] = []
+        for node in _rules(self._root.get("overrides")):
+            when = self._condition(node, "when", request=True)
+            use = node.get("use")
+            name = _text(node, "class")
+            if use is None and not name:
+                self._problems.append(node.problem("schema-missing", "`use` or `class` is missing", at_key=True))
+            route = self._entries.route(_text(node, "id"), use) if use is not None else None
+            rules.append(OverrideRule(**_shared(node, "next"), when=when, route=route, route_class=name))
+        return tuple(rules)
+
+    def routes(self) -> dict[str, Route]:
+        """Routes by class."""
+        section = self._root.get("routes")
+        found = {
+            name: self._entries.route(name, node) for name, node in (section.map if section is not None else {}).items()
+        }
+        if DEFAULT_CLASS not in found:
+            at = section or self._root
+            message = f"there is no route for {DEFAULT_CLASS}, the class of what no rule knows"
+            hint = "add it, or extend a shipped policy: extends: [default]"
+            self._problems.append(at.problem("route-no-default", message, hint=hint, at_key=True))
+            found[DEFAULT_CLASS] = Route(DEFAULT_CLASS, ())
+        return found
+
+    def require_rules(self) -> tuple[RequireRule, ...]:
+        rules: list[RequireRule] = []
+        for node in _rules(self._root.get("gate", "require")):
+            require, when = self._condition(node, "require"), self._condition(node, "when")
+            if require is not None:
+                rules.append(RequireRule(**_shared(node, "deny"), require=require, when=when))
+        return tuple(rules)
+
+    def deny_rules(self) -> tuple[DenyRule, ...]:
+        rules: list[DenyRule] = []
+        for node in _rules(self._root.get("gate", "deny")):
+            when = self._condition(node, "when")
+            late = when is not None and when.candidate
+            said = node.get("message")
+            message = self._scope.template(said, phase="candidate" if late else "request") if said is not None else None
+            status = node.get("status")
+            number = int(status.plain()) if status is not None else 403
+            rules.append(DenyRule(**_shared(node, "deny"), when=when, status=number, message=message, candidate=late))
+        return tuple(rules)
+
+    def steps(self) -> tuple[Step, ...]:
+        section = self._root.get("pipeline")
+        if section is None:
+            span = self._root.source.span(0, 1)
+            return tuple(Step(name, name, span) for name in DEFAULT_PIPELINE)
+        steps: list[Step] = []
+        for node in section.items:
+            if not node.map:
+                steps.append(Step(str(node.value), str(node.value), node.span))
+                continue
+            use, settings, exits = _text(node, "use"), node.get("with"), node.get("on")
+            if use:
+                at = node.get("id") or node.get("use") or node
+                leads = {
+                    name: (str(to.value), to.span) for name, to in (exits.map if exits is not None else {}).items()
+                }
+                plain = settings.plain() if settings is not None else {}
+                when = self._condition(node, "when", request=True)
+                steps.append(Step(_text(node, "id") or use, use, at.span, plain, when, leads))
+        return tuple(steps)
+
+    def check_classes(self) -> None:
+        """Names of classes that nothing else knows."""
+        known = self._known_classes()
+        models = self._root.get("models")
+        for row in (models.map if models is not None else {}).values():
+            for node in _items(row.get("classes")):
+                if node.value not in known:
+                    message = (
+                        f"no rule and no route knows the class '{node.value}'{did_you_mean(str(node.value), known)}"
+                    )
+                    self._problems.append(node.problem("unknown-class", message, level="warning"))
+        for rule in _items(self._root.get("overrides")):
+            named = rule.get("class")
+            if named is not None and named.value not in {*known, "pinned"}:
+                message = f"there is no class '{named.value}'{did_you_mean(str(named.value), known)}"
+                self._problems.append(named.problem("unknown-class", message))
+
+    def _known_classes(self) -> list[str]:
+        routes = self._root.get("routes")
+        ruled = [_text(rule, "class") for rule in _items(self._root.get("classify"))]
+        return list(dict.fromkeys([*CLASSES, *(routes.map if routes is not None else {}), *filter(None, ruled)]))
+
+    def _condition(self, rule: Node, key: str, *, request: bool = False) -> Expression | None:
+        node = rule.get(key)
+        if node is None:
+            return None
+        return self._scope.expression(node, phase="request" if request else "candidate")
+
+
+def _rules(section: Node | None) -> list[Node]:
+    """Rules that are not switched off."""
+    return [rule for rule in _items(section) if _text(rule, "mode") != "off"]
+
+
+def _items(section: Node | None) -> tuple[Node, ...]:
+    return section.items if section is not None else ()
+
+
+def _text(node: Node, key: str) -> str:
+    below = node.get(key)
+    return str(below.value) if below is not None else ""
+
+
+def _shared(node: Node, on_error: str) -> dict[str, Any]:
+    at = node.get("id") or node
+    return {
+        "id": _text(node, "id"),
+        "span": at.span,
+        "shadow": _text(node, "mode") == "shadow",
+        "on_error": _text(node, "on_error") or on_error,
+        "since": _text(node, "since"),
+    }
+
+
+def _signals(section: Node | None, problems: list[Problem]) -> dict[str, Any]:
+    import re2  # noqa: PLC0415 - policies without signals do not need it
+
+    options = re2.Options()
+    options.log_errors = False
+    found: dict[str, Any] = {}
+    for name, node in (section.map if section is not None else {}).items():
+        try:
+            found[name] = re2.compile(str(node.value), options)
+        except re2.error as error:
+            said = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+            hint = "RE2 has no look-around and no back-references" if "perl" in said or "escape" in said else ""
+            problems.append(node.problem("signal-regex", f"not a regular expression: {said}", hint=hint))
+            found[name] = None
+    return found
+
+
+def _settings(section: Node | None) -> Settings:
+    values: dict[str, Any] = section.plain() if section is not None else {}
+    telemetry, limits = values.pop("telemetry", {}), values.pop("limits", {})
+    auth = values.pop("auth", {}).get("mode", "local-key")
+    if "enabled" in telemetry:
+        telemetry["telemetry_enabled"] = telemetry.pop("enabled")
+    if "keepalive_seconds" in values:
+        values["keepalive_seconds"] = float(values["keepalive_seconds"])
+    return Settings(auth=auth, **values, **telemetry, **limits)
+
+
+def _fallback(section: Node | None) -> Fallback:
+    values: dict[str, Any] = section.plain() if section is not None else {}
+    if "total_seconds" in values:
+        values["total_seconds"] = float(values["total_seconds"])
+    if "on" in values:
+        values["on"] = frozenset(values["on"])
+    return Fallback(**values)
+
+
+def _cache(section: Node | None, problems: list[Problem]) -> CacheSettings:
+    prefix = section.get("prefix") if section is not None else None
+    later: Iterable[Node | None] = (section.get("response"), section.get("rules")) if section is not None else ()
+    for node in later:
+        if node is not None and (node.value in {"on", True} if not node.items else True):
+            message = "the response cache is not available yet; answers are not kept"
+            problems.append(node.problem("cache-response", message, level="warning", at_key=True))
+    return CacheSettings(prefix=prefix is None or prefix.value in {"on", True})

@@ -1,0 +1,204 @@
+"""What a sound policy may still have wrong: rules and routes that can't do anything, or do the same thing twice.
+
+All findings are warnings. They are made of the compiled policy and its merged tree, so a policy with errors is not linted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+from engine.llm.catalogue import Model
+from engine.policy.candidates import model_facts
+from engine.policy.cel import ExprError
+from engine.policy.entries import ASKED_FOR
+from engine.policy.model import CLASSES, DEFAULT_CLASS, Entry, Policy, RequireRule, Route, Rule
+from engine.policy.nodes import Node
+from engine.policy.problems import Problem
+
+OLD_SHADOW_DAYS = 30
+
+_STATIC = ("model.", "settings.", "provider.local", "provider.name")
+"""Facts that are the same for every request."""
+
+
+def lint(policy: Policy, *, today: date | None = None) -> list[Problem]:
+    """Warnings about `policy`; without `today` nothing is said about age."""
+    root = policy.resolved.root
+    return [
+        *_unreachable_rules(root),
+        *_unreachable_entries(root),
+        *_classes(policy, root),
+        *_duplicates(root),
+        *_emptied_routes(policy, root),
+        *(_old_shadows(policy, root, today) if today is not None else ()),
+    ]
+
+
+def _sections(root: Node) -> Iterator[tuple[str, Sequence[Node]]]:
+    for path in (("overrides",), ("classify",), ("gate", "require"), ("gate", "deny")):
+        section = root.get(*path)
+        yield ".".join(path), section.items if section is not None else ()
+
+
+def _word(node: Node, key: str) -> str:
+    below = node.get(key)
+    return str(below.value) if below is not None else ""
+
+
+def _enforced(rule: Node) -> bool:
+    return _word(rule, "mode") in {"", "enforce"}
+
+
+def _always(rule: Node) -> bool:
+    when = rule.get("when")
+    return when is None or when.value is True or when.value == "true"
+
+
+def _unreachable_rules(root: Node) -> Iterator[Problem]:
+    """Rules behind one that always decides."""
+    for section, rules in _sections(root):
+        if section not in {"overrides", "classify"}:
+            continue
+        final: Node | None = None
+        for rule in rules:
+            if final is not None and _enforced(rule):
+                at = rule.get("id") or rule
+                message = f"never reached: '{_word(final, 'id')}' (line {final.span.line}) always decides before it"
+                yield at.problem("rule-unreachable", message, level="warning")
+            elif _enforced(rule) and _always(rule):
+                final = rule
+
+
+def _unreachable_entries(root: Node) -> Iterator[Problem]:
+    """Entries that name once more what an earlier one without a condition has named."""
+    for route in _routes(root):
+        seen: dict[str, Node] = {}
+        for entry in route.items:
+            use = entry.get("use") if entry.map else entry
+            if use is None:
+                continue
+            first = seen.get(str(use.value))
+            if first is not None:
+                message = f"never reached: '{use.value}' stands in this route already (line {first.span.line})"
+                yield use.problem("route-unreachable", message, level="warning")
+            elif entry.get("when") is None:
+                seen[str(use.value)] = use
+
+
+def _routes(root: Node) -> Iterator[Node]:
+    section = root.get("routes")
+    for route in (section.map if section is not None else {}).values():
+        listed = route.get("use") if route.map else route
+        if listed is not None:
+            yield listed
+
+
+def _classes(policy: Policy, root: Node) -> Iterator[Problem]:
+    """Classes without a route, and routes of classes that no rule gives."""
+    given = {rule.route_class for rule in policy.classify} | {rule.route_class for rule in policy.overrides}
+    for rule in _sections_of(root, "classify"):
+        node = rule.get("class")
+        if node is not None and node.value not in policy.routes:
+            message = f"there is no route for the class '{node.value}'; it takes that of {DEFAULT_CLASS}"
+            yield node.problem("class-unrouted", message, level="warning")
+    section = root.get("routes")
+    for name, route in (section.map if section is not None else {}).items():
+        if name != DEFAULT_CLASS and name not in given and "pinned" not in given:
+            hint = "" if name in CLASSES else "add a rule to classify, or take the route out"
+            message = f"no rule gives the class '{name}', so this route is never taken"
+            yield route.problem("class-unused", message, hint=hint, level="warning", at_key=True)
+
+
+def _sections_of(root: Node, wanted: str) -> Sequence[Node]:
+    return next(rules for section, rules in _sections(root) if section == wanted)
+
+
+def _duplicates(root: Node) -> Iterator[Problem]:
+    """Enforced rules of one section with the same conditions."""
+    for _, rules in _sections(root):
+        seen: dict[tuple[str, ...], Node] = {}
+        for rule in rules:
+            texts = tuple(" ".join(_word(rule, key).split()) for key in ("when", "require"))
+            if not any(texts) or not _enforced(rule):
+                continue
+            first = seen.setdefault(texts, rule)
+            if first is not rule:
+                at = rule.get("require") or rule.get("when") or rule
+                message = f"the same condition as '{_word(first, 'id')}' (line {first.span.line})"
+                yield at.problem("cond-duplicate", message, level="warning")
+
+
+def _emptied_routes(policy: Policy, root: Node) -> Iterator[Problem]:
+    """Routes whose models all fail a rule that no request can change."""
+    rules = [r for r in policy.require if not r.shadow and r.when is None and _is_static(r)]
+    section = root.get("routes")
+    for name, route in policy.routes.items():
+        models = _fixed_models(policy, route)
+        if not models:
+            continue
+        failed = [next((rule.id for rule in rules if not _passes(policy, rule, model)), "") for model in models]
+        node = section.get(name) if section is not None else None
+        if all(failed) and node is not None:
+            message = f"no model of this route ever passes gate.require ({', '.join(dict.fromkeys(failed))})"
+            yield node.problem("compat-empties-route", message, level="warning", at_key=True)
+
+
+def _is_static(rule: RequireRule) -> bool:
+    refs = rule.require.refs if rule.require is not None else frozenset()
+    return all(ref.startswith(_STATIC) and ref != "model.requested" for ref in refs)
+
+
+def _fixed_models(policy: Policy, route: Route) -> list[Model]:
+    """The models of a route; empty when a client may bring in others."""
+    if any(_is_open(policy, entry) for entry in route.entries):
+        return []
+    catalogue = policy.catalogue
+    found = [
+        catalogue.model(entry.use) if "/" in entry.use else catalogue.for_class(policy.providers[entry.use], route.name)
+        for entry in route.entries
+    ]
+    return [model for model in found if model is not None]
+
+
+def _is_open(policy: Policy, entry: Entry) -> bool:
+    """A provider alone may be asked for any model that passes under its name."""
+    if entry.use in ASKED_FOR:
+        return True
+    if "/" in entry.use:
+        return False
+    provider = policy.providers[entry.use]
+    rows = [model for model in policy.models.values() if model.provider == provider.name]
+    return bool(provider.match) or provider.wildcard or len(rows) > 1
+
+
+def _passes(policy: Policy, rule: RequireRule, model: Model) -> bool:
+    provider = policy.providers[model.provider]
+    known = {
+        "model": model_facts(model, policy.rates.get(model.ref), requested=False),
+        "settings": {"experimental": policy.settings.experimental},
+        "provider": {"name": provider.name, "local": provider.local},
+    }
+    try:
+        return rule.require is None or rule.require.value(known) is True
+    except ExprError:
+        return rule.on_error == "next"
+
+
+def _old_shadows(policy: Policy, root: Node, today: date) -> Iterator[Problem]:
+    rules: list[Rule] = [*policy.overrides, *policy.classify, *policy.require, *policy.deny]
+    old = {rule.span: _age(rule, today) for rule in rules if rule.shadow}
+    for _, nodes in _sections(root):
+        for node in nodes:
+            at = node.get("id") or node
+            age = old.get(at.span, 0)
+            if age > OLD_SHADOW_DAYS:
+                message = f"in shadow for {age} days: enforce it, or take it out"
+                yield at.problem("shadow-old", message, level="warning")
+
+
+def _age(rule: Rule, today: date) -> int:
+    try:
+        return (today - date.fromisoformat(rule.since)).days
+    except ValueError:
+        return 0

@@ -1,0 +1,209 @@
+"""From a policy's name or path to a compiled policy, or to everything that is wrong with it.
+
+The only module of this package that reads policy files. A path that exists wins over a shipped name; `extends` means shipped
+names, or files relative to the one that says it. The shipped rows of providers and models lie below every policy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+
+from engine.policy import facts
+from engine.policy.compile import compile_policy
+from engine.policy.compose import Layer, Resolved, compose
+from engine.policy.document import Loaded, load_document
+from engine.policy.lint import lint
+from engine.policy.model import Policy
+from engine.policy.nodes import Node, Source
+from engine.policy.problems import PolicyInvalid, Problem
+from engine.policy.shape import check_shape
+from engine.policy.shipped import find_shipped, shipped_folder, shipped_policies
+from engine.policy.suggest import did_you_mean, listing
+
+MAX_DEPTH = 5
+"""How far a chain of `extends` may go."""
+
+CATALOGUE = ("providers", "models")
+"""Shipped rows that lie below every policy."""
+
+_MAX_ROWS_BYTES = 1024 * 1024
+
+
+def load_policy(ref: str, *, search: Path | None = None) -> Policy:
+    """The policy `ref`: a path, or a shipped name with or without `.yaml`. Raises PolicyInvalid with all problems.
+
+    Relative paths start from `search`, by default the working directory.
+    """
+    return _usable(*_load(ref, search or Path(), _Loader()))
+
+
+def load_text(text: str, *, file: str = "policy.yaml", folder: Path | None = None) -> Policy:
+    """A policy from text, as if it stood in `folder/file`. Raises PolicyInvalid."""
+    return _usable(*_read(text, file, folder, _Loader()))
+
+
+def check_policy(ref: str, *, search: Path | None = None, today: date | None = None) -> list[Problem]:
+    """Every problem of the policy `ref`, lints included, sorted by place. `today` is the date that ages are counted to."""
+    return _with_lints(*_load(ref, search or Path(), _Loader(trusting=False)), today)
+
+
+def check_text(text: str, *, file: str, folder: Path | None = None, today: date | None = None) -> list[Problem]:
+    """Every problem of a policy given as text, as if it stood in `folder/file`: for editors."""
+    return _with_lints(*_read(text, file, folder, _Loader(trusting=False)), today)
+
+
+def _usable(policy: Policy | None, problems: list[Problem]) -> Policy:
+    if policy is None or any(problem.level == "error" for problem in problems):
+        raise PolicyInvalid(problems)
+    return replace(policy, warnings=tuple(problems))
+
+
+def _with_lints(policy: Policy | None, problems: list[Problem], today: date | None) -> list[Problem]:
+    """With lints, if the policy has no errors: half of one would be full of false alarms."""
+    sound = policy is not None and not any(problem.level == "error" for problem in problems)
+    return _sorted([*problems, *(lint(policy, today=today) if policy is not None and sound else ())])
+
+
+def _sorted(problems: Sequence[Problem]) -> list[Problem]:
+    return sorted(dict.fromkeys(problems), key=lambda p: (p.span, p.rule))
+
+
+def _read(text: str, file: str, folder: Path | None, loader: _Loader) -> tuple[Policy | None, list[Problem]]:
+    path = (folder or Path()) / file
+    return _finish(loader, loader.add(load_document(text.encode(), file), path, ()), path.stem)
+
+
+def _load(ref: str, search: Path, loader: _Loader) -> tuple[Policy | None, list[Problem]]:
+    path = _find(ref, search)
+    if path is None:
+        name = Path(ref).name.removesuffix(".yaml")
+        message = f"there is no policy '{ref}'{did_you_mean(name, shipped_policies())}"
+        hint = f"shipped: {listing(shipped_policies())}; or give a path"
+        return None, [Source(ref, "").problem(0, 1, "policy-missing", message, hint=hint)]
+    return _finish(loader, loader.read(path, ()), path.stem)
+
+
+def _find(ref: str, search: Path) -> Path | None:
+    """The file that `ref` means: a path that exists, else a shipped policy."""
+    path = search / ref
+    if path.is_file():
+        return path
+    name = ref if ref.endswith((".yaml", ".yml")) else f"{ref}.yaml"
+    if Path(name).name != name or Path(name).stem in CATALOGUE:
+        return None
+    try:
+        return find_shipped("policies", name)
+    except FileNotFoundError:
+        return None
+
+
+def _finish(loader: _Loader, problems: list[Problem], stem: str) -> tuple[Policy | None, list[Problem]]:
+    if not loader.layers:
+        return None, problems
+    root, found = compose([*loader.catalogue(problems), *loader.layers])
+    problems += found
+    named = loader.layers[-1].root.get("name")
+    name = str(named.value) if named is not None else stem
+    resolved = Resolved(name, root, tuple(layer.root.source for layer in loader.layers))
+    policy, more = compile_policy(resolved, facts.schema())
+    return policy, _sorted([*problems, *more])
+
+
+@lru_cache(maxsize=4)
+def _catalogue(path: Path, _changed: int) -> Loaded:
+    """Shipped rows, read once for each version of the file."""
+    return load_document(path.read_bytes(), _shown(path), max_bytes=_MAX_ROWS_BYTES)
+
+
+class _Loader:
+    """Reads a policy and what it extends, parents first, each file once."""
+
+    def __init__(self, *, trusting: bool = True) -> None:
+        """`trusting`: the shape of shipped files is not checked again. A test proves it, and a start shall be quick."""
+        self.layers: list[Layer] = []
+        self._trusting = trusting
+        self._ancestors: dict[str, frozenset[str]] = {}
+
+    def catalogue(self, problems: list[Problem]) -> list[Layer]:
+        """The shipped rows, as the lowest layers."""
+        layers: list[Layer] = []
+        for kind in CATALOGUE:
+            path = find_shipped("policies", f"{kind}.yaml")
+            loaded = _catalogue(path, path.stat().st_mtime_ns)
+            problems += loaded.problems
+            if loaded.root is not None:
+                layers.append(Layer(self._shaped(loaded.root, path, f"{kind}.schema.json", problems)))
+        return layers
+
+    def _shaped(self, root: Node, path: Path, schema: str, problems: list[Problem]) -> Node:
+        if self._trusting and _shipped(path):
+            return root
+        found, sound = check_shape(root, schema, shipped_folder("schemas"))
+        problems += found
+        return sound
+
+    def read(self, path: Path, chain: tuple[Path, ...]) -> list[Problem]:
+        """Read `path` and everything below it; `chain` is the way of `extends` that led here."""
+        file = _shown(path)
+        if file in self._ancestors:
+            return []
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            return [Source(file, "").problem(0, 1, "policy-missing", f"can't read the file: {error.strerror}")]
+        return self.add(load_document(data, file), path, chain)
+
+    def add(self, loaded: Loaded, path: Path, chain: tuple[Path, ...]) -> list[Problem]:
+        """Take in a file that has been read."""
+        problems = list(loaded.problems)
+        if loaded.root is None:
+            return problems
+        root = self._shaped(loaded.root, path, "policy.schema.json", problems)
+        ancestors: set[str] = set()
+        extends = root.get("extends")
+        for node in (extends.items or (extends,)) if extends is not None else ():
+            problems += self._parent(node, path, (*chain, path), ancestors)
+        self._ancestors[loaded.source.file] = frozenset(ancestors)
+        self.layers.append(Layer(root, frozenset(ancestors)))
+        return problems
+
+    def _parent(self, node: Node, path: Path, chain: tuple[Path, ...], ancestors: set[str]) -> list[Problem]:
+        ref = str(node.value)
+        parent = _find_parent(ref, path.parent)
+        if parent is None:
+            message = f"there is no policy '{ref}'{did_you_mean(ref, shipped_policies())}"
+            hint = f"shipped: {listing(shipped_policies())}; or a path relative to this file"
+            return [node.problem("extends-missing", message, hint=hint)]
+        names = [_shown(p) for p in chain]
+        file = _shown(parent)
+        if file in names:
+            way = " → ".join([*names[names.index(file) :], file])
+            return [node.problem("extends-cycle", f"this policy extends itself: {way}")]
+        if len(chain) > MAX_DEPTH:
+            return [node.problem("extends-depth", f"more than {MAX_DEPTH} policies extend each other in a row")]
+        problems = self.read(parent, chain)
+        ancestors |= {file} | self._ancestors.get(file, frozenset())
+        return problems
+
+
+def _find_parent(ref: str, folder: Path) -> Path | None:
+    """A bare name is a shipped policy; anything with a suffix or a folder is a file, if it exists."""
+    if ref.endswith((".yaml", ".yml")) or "/" in ref:
+        return _find(ref, folder)
+    return _find(f"{ref}.yaml", shipped_folder("policies")) if ref not in CATALOGUE else None
+
+
+def _shipped(path: Path) -> bool:
+    return path.resolve().parent == shipped_folder("policies").resolve()
+
+
+def _shown(path: Path) -> str:
+    """The path as a user would write it: relative when it lies below the working directory."""
+    full = path.resolve()
+    here = Path(os.curdir).resolve()
+    return str(full.relative_to(here)) if full.is_relative_to(here) else str(full)

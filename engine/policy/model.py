@@ -1,0 +1,238 @@
+"""A compiled policy: frozen, free of files and text, ready to be asked by any number of requests at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from engine.llm.catalogue import Model, Provider
+from engine.llm.errors import Meaning
+from engine.policy.candidates import Rates, Resolver
+from engine.policy.compose import Resolved
+from engine.policy.decision import Reason
+from engine.policy.expression import Expression, Template
+from engine.policy.problems import Problem, Span
+from engine.policy.resolve import Catalogue
+
+Mode = Literal["enforce", "shadow"]
+"""Rules that are `off` are not compiled."""
+
+DEFAULT_CLASS = "fallback_safe"
+"""The class of what no rule knows, and the route of a class that has none."""
+
+CLASSES = ("cheap_edit", "fast_code", "deep_reasoning", "tool_heavy", "long_context", DEFAULT_CLASS)
+"""The classes that exist without a policy's own."""
+
+FALL_BACK: frozenset[Meaning] = frozenset(
+    {
+        "context_length", "authentication", "permission", "not_found", "rate_limit", "quota", "overloaded", "incompatible",
+        "broken", "server_error", "unreachable", "timeout",
+    }
+)  # fmt: skip
+"""Failures after which the next candidate is tried, unless the policy names its own."""
+
+
+@dataclass(slots=True, frozen=True)
+class Settings:
+    host: str = "127.0.0.1"
+    port: int = 8787
+    experimental: bool = False
+    auth: Literal["local-key", "none"] = "local-key"
+    keepalive_seconds: float = 15.0
+    telemetry_enabled: bool = True
+    store_prompts: bool = False
+    redact_secrets: bool = True
+    max_body_mib: int = 32
+    cors: Literal["none"] = "none"
+
+
+@dataclass(slots=True, frozen=True)
+class Fallback:
+    attempts: int = 4
+    total_seconds: float = 600.0
+    """No new attempt begins later than this after the first."""
+    on: frozenset[Meaning] = FALL_BACK
+
+
+@dataclass(slots=True, frozen=True)
+class CacheSettings:
+    """`prefix`: set prompt-cache breakpoints for clients that set none. There is no response cache yet."""
+
+    prefix: bool = True
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Rule:
+    """What rules of all kinds share."""
+
+    id: str
+    span: Span
+    shadow: bool
+    """Evaluated and recorded, not obeyed."""
+    on_error: str
+    """What happens when a condition has no value: `next`, `deny` or `class`."""
+    since: str = ""
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class ClassRule(Rule):
+    when: Expression | None = None
+    route_class: str = DEFAULT_CLASS
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class OverrideRule(Rule):
+    when: Expression | None = None
+    route: Route | None = None
+    route_class: str = ""
+    """`pinned` for the one that the caller names."""
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class RequireRule(Rule):
+    require: Expression | None = None
+    when: Expression | None = None
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class DenyRule(Rule):
+    when: Expression | None = None
+    status: int = 403
+    message: Template | None = None
+    candidate: bool = False
+    """It reads facts of a candidate, so it is asked for each."""
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Entry:
+    """One line of a route. `use` is `provider`, `provider/model`, `requested` or `pinned`."""
+
+    use: str
+    id: str = ""
+    when: Expression | None = None
+    span: Span | None = None
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Route:
+    name: str
+    """The class, or the id of the override."""
+    entries: tuple[Entry, ...]
+    order: Expression | None = None
+    conditional: tuple[int, ...] = ()
+    """Indexes of entries with a condition."""
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Step:
+    """One step of the pipeline as written; the graph is proved by the pipeline."""
+
+    id: str
+    use: str
+    span: Span
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    when: Expression | None = None
+    on: Mapping[str, tuple[str, Span]] = field(default_factory=dict)
+    """Exit → (id of the step it leads to, where that is written)."""
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class FloorRule:
+    """A condition that no policy can take away; a candidate for which it is not true drops out."""
+
+    id: str
+    holds: Expression
+    reason: Reason
+
+
+@dataclass(slots=True, frozen=True)
+class GateRules:
+    """The rules that one gate asks."""
+
+    require: tuple[RequireRule, ...]
+    early: tuple[DenyRule, ...]
+    """Deny rules about the request alone."""
+    late: tuple[DenyRule, ...]
+    """Deny rules about candidates."""
+
+    @classmethod
+    def of(cls, require: tuple[RequireRule, ...], deny: tuple[DenyRule, ...]) -> GateRules:
+        return cls(require, tuple(r for r in deny if not r.candidate), tuple(r for r in deny if r.candidate))
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """Policies compare by identity; `digest` says whether two are the same."""
+
+    name: str
+    resolved: Resolved
+    settings: Settings
+    catalogue: Catalogue
+    signals: Mapping[str, Any]
+    """Name → compiled RE2 expression."""
+    vars: tuple[tuple[str, Expression], ...]
+    overrides: tuple[OverrideRule, ...]
+    classify: tuple[ClassRule, ...]
+    routes: Mapping[str, Route]
+    require: tuple[RequireRule, ...]
+    deny: tuple[DenyRule, ...]
+    floor: tuple[FloorRule, ...]
+    fallback: Fallback
+    cache: CacheSettings
+    steps: tuple[Step, ...]
+    rates: Rates = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
+    """What the checks found that is no error."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything the policy says, rows included."""
+        return self.resolved.digest
+
+    @cached_property
+    def label(self) -> str:
+        """`name@digest`, the digest's first twelve digits."""
+        return f"{self.name}@{self.digest[:12]}"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files it is made of, in the order in which they were laid over each other."""
+        return tuple(source.file for source in self.resolved.sources)
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """Provider rows in their order."""
+        return self.catalogue.providers
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """Model rows in their order, keyed `provider/name`."""
+        return self.catalogue.models
+
+    @cached_property
+    def gate_rules(self) -> GateRules:
+        """All its rules, for a gate that names none."""
+        return GateRules.of(self.require, self.deny)
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Finds candidates; remembers what it found."""
+        return Resolver(self.catalogue, self.rates)
+
+    def route(self, name: str) -> Route:
+        """The route of a class, or that of `fallback_safe`."""
+        return self.routes.get(name) or self.routes[DEFAULT_CLASS]
+
+    def priced(self, rates: Rates) -> Policy:
+        """The same policy with `rates` behind its price facts; rows that state a price keep it."""
+        return replace(self, rates={**rates, **self.rates})
+
+    def model(self, ref: str) -> Model:
+        """The row of `provider/name`, or one made up for a name without a row. Raises KeyError for an unknown provider."""
+        return self.catalogue.model(ref)
+
+    def knows(self, model: str) -> bool:
+        """Whether a row or a provider's name prefix serves a model of that name."""
+        return bool(self.catalogue.serving(model))
