@@ -148,6 +148,10 @@ class PriceTable:
         """Whether `provider/name` has a price."""
         return self._entry(ref) is not None
 
+    def rates(self, *, at: datetime | None = None) -> dict[str, tuple[float, float]]:
+        """`per_million` of every row that has a price, for a policy's price facts."""
+        return {ref: rate for ref in self._entries if (rate := self.per_million(ref, at=at)) is not None}
+
     def per_million(self, ref: str, *, at: datetime | None = None) -> tuple[float, float] | None:
         """USD per million input and output tokens of a short prompt; None when unknown."""
         entry = self._entry(ref)

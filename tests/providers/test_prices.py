@@ -141,6 +141,13 @@ def test_a_name_without_a_row_is_looked_up_once() -> None:
     assert table.per_million("anthropic/no-such-model", at=NOON) is None
 
 
+def test_rates_of_all_rows() -> None:
+    """The rates for a policy's facts hold the rows with a price and no others."""
+    rates = TABLE.rates(at=NOON)
+    assert rates["groq/openai/gpt-oss-120b"] == (0.15, 0.6)
+    assert set(rates) == {m.ref for m in PRICED}
+
+
 def test_local_models_have_no_price() -> None:
     """A local model is not priced by a vendor's table even if its provider names one."""
     row = Model("openai", "gpt-6-sol", local=True)
