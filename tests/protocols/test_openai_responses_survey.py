@@ -56,7 +56,9 @@ def test_counts_turns_and_tools() -> None:
 
 def test_injected_text_is_not_what_the_user_wrote() -> None:
     """The newest user text skips what the agent put into a user message."""
-    found = WIRE.survey(body(user("fix the bug"), assistant("ok"), user("<environment_context>cwd</environment_context>")))
+    found = WIRE.survey(
+        body(user("fix the bug"), assistant("ok"), user("<environment_context>cwd</environment_context>"))
+    )
     assert ("fix the bug", "user", 0) == (found.newest_user_text, found.last_role, found.tool_results)
 
 
@@ -86,7 +88,10 @@ def test_a_string_is_a_message() -> None:
         ({"parallel_tool_calls": False}, {"parallel_tools"}),
         ({"reasoning": {"effort": "high"}}, {"effort"}),
         ({"text": {"format": {"type": "json_schema"}}}, {"output_format"}),
-        ({"text": {"verbosity": "low"}, "store": False, "include": [], "metadata": {}, "truncation": "disabled"}, set()),
+        (
+            {"text": {"verbosity": "low"}, "store": False, "include": [], "metadata": {}, "truncation": "disabled"},
+            set(),
+        ),
         ({"truncation": "auto"}, {"context_management"}),
         ({"context_management": [{"type": "compaction"}]}, {"context_management", "compaction"}),
         ({"tool_choice": "required"}, {"forced_tool"}),
@@ -94,7 +99,10 @@ def test_a_string_is_a_message() -> None:
         ({"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}}, set()),
         ({"service_tier": "flex", "safety_identifier": "me"}, {"service_tier", "user"}),
         ({"tools": [{"type": "custom", "name": "p"}]}, {"custom_tool"}),
-        ({"tools": [{"type": "function", "name": "f", "defer_loading": True}, {"type": "tool_search"}]}, {"tool_search"}),
+        (
+            {"tools": [{"type": "function", "name": "f", "defer_loading": True}, {"type": "tool_search"}]},
+            {"tool_search"},
+        ),
         ({"tools": [{"type": "mcp"}, {"type": "code_interpreter"}]}, {"container", "server_tool"}),
         ({"brand_new": 1}, {"unknown_field"}),
     ],
@@ -112,7 +120,10 @@ def test_fields_require(fields: dict[str, Any], codes: set[str]) -> None:
         ({"role": "user", "content": [{"type": "input_file", "file_data": "x"}]}, {"document"}),
         ({"role": "user", "content": [{"type": "input_audio"}]}, {"audio"}),
         ({"role": "user", "content": [{"type": "input_hologram"}]}, {"unknown_block"}),
-        ({"role": "user", "content": [{"type": "input_text", "text": "", "prompt_cache_breakpoint": {}}]}, {"cache_control"}),
+        (
+            {"role": "user", "content": [{"type": "input_text", "text": "", "prompt_cache_breakpoint": {}}]},
+            {"cache_control"},
+        ),
         ({**OUTPUT, "output": [IMAGE]}, {"image", "image.tool_result"}),
         ({"type": "custom_tool_call", "call_id": "c", "name": "p", "input": ""}, {"custom_tool", "prefill"}),
         ({"type": "web_search_call", "id": "ws"}, {"server_tool.result", "prefill"}),
@@ -123,7 +134,10 @@ def test_fields_require(fields: dict[str, Any], codes: set[str]) -> None:
         ({"type": "from_the_future"}, {"unknown_block"}),
         ({"role": "developer", "content": "and now"}, {"system.mid"}),
         (assistant("I begin"), {"prefill"}),
-        ({**assistant("x"), "content": [{"type": "output_text", "text": "x", "annotations": [{}]}]}, {"citations", "prefill"}),
+        (
+            {**assistant("x"), "content": [{"type": "output_text", "text": "x", "annotations": [{}]}]},
+            {"citations", "prefill"},
+        ),
     ],
 )
 def test_items_require(item: dict[str, Any], codes: set[str]) -> None:

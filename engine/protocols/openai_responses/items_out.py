@@ -41,7 +41,20 @@ _OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
 class Items:
     """Encodes the messages of one request. `losses` collects the codes of what could not be said."""
 
-    __slots__ = ("_echo", "_ids", "_item_ids", "_names", "_open", "_out", "_own", "_request", "_target", "losses")
+    __slots__ = (
+        "_echo",
+        "_item_ids",
+        "_names",
+        "_open",
+        "_out",
+        "_own",
+        "_request",
+        "_target",
+        "_turn",
+        "_uses",
+        "_waiting",
+        "losses",
+    )
 
     def __init__(self, request: LLMRequest, target: Target, names: ToolNames, losses: set[str]) -> None:
         self._request = request
@@ -49,8 +62,12 @@ class Items:
         self._names = names
         self._own = request.protocol == NAME
         self._echo = target.quirks.echo_reasoning
-        self._ids = tool_ids.IdMap(target.quirks.tool_id)
         self._item_ids: set[str] = set()
+        self._uses: dict[str, int] = {}
+        """call id → calls that bore it so far."""
+        self._waiting: dict[str, list[tuple[int, str]]] = {}
+        """call id → (turn, id on the wire) of its calls without a result, of the newest turn that made any."""
+        self._turn = 0
         self._open: dict[str, str] = {}
         """call id on the wire → type of the output it waits for."""
         self._out: list[JsonObject] = []
@@ -95,6 +112,7 @@ class Items:
 
     def _user(self, message: Message) -> None:
         """Tool outputs come first: they answer the items before this message."""
+        self._turn += 1
         parts: list[JsonObject] = []
         for block in message.content:
             if isinstance(block, ToolResult):
@@ -149,9 +167,7 @@ class Items:
         self._out.append(item)
 
     def _call(self, call: ToolCall) -> None:
-        wire = self._ids.call(tool_ids.original(call.id))
-        if len(wire) > _LONGEST_CALL_ID:
-            wire = tool_ids.synthetic(wire)
+        wire = self._wire_id(tool_ids.original(call.id))
         custom = call.kind == "custom"
         item: JsonObject = {"type": "custom_tool_call" if custom else "function_call"}
         self._identify(item, call.item_id, "ctc_" if custom else "fc_")
@@ -165,15 +181,25 @@ class Items:
         self._open[wire] = item["type"] + "_output"
         self._out.append(item)
 
-    def _result(self, result: ToolResult) -> None:
-        wire = self._ids.result(tool_ids.original(result.call_id))
+    def _wire_id(self, call_id: str) -> str:
+        """The call's id on the wire: unique though some models count anew in every turn, and short enough."""
+        again = self._uses.get(call_id, 0)
+        self._uses[call_id] = again + 1
+        wire = tool_ids.synthetic(call_id, again) if again or not call_id else call_id
         if len(wire) > _LONGEST_CALL_ID:
             wire = tool_ids.synthetic(wire)
+        wire = tool_ids.fit(wire, self._target.quirks.tool_id)
+        # A call of an earlier turn that bore the same id can't be answered any more.
+        same_turn = [held for held in self._waiting.get(call_id, ()) if held[0] == self._turn]
+        self._waiting[call_id] = [*same_turn, (self._turn, wire)]
+        return wire
+
+    def _result(self, result: ToolResult) -> None:
         output = self._output(result)
-        kind = self._open.pop(wire, "")
-        if kind:
+        if waiting := self._waiting.get(tool_ids.original(result.call_id)):
+            _, wire = waiting.pop(0)
             extra = result.extra if self._own else {}
-            self._out.append({"type": kind, **extra, "call_id": wire, "output": output})
+            self._out.append({"type": self._open.pop(wire), **extra, "call_id": wire, "output": output})
             return
         note = {"type": "input_text", "text": f"[result of tool call {result.call_id or 'without id'}]"}
         parts = [{"type": "input_text", "text": output}] if isinstance(output, str) else output
