@@ -13,7 +13,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,14 +54,11 @@ class Gateway:
         """Recorded events, oldest first, as soon as there are `at_least` many; after 3 s, what there is."""
         found: list[dict[str, Any]] = []
         for _ in range(30):
-            body = await self.get("/events/recent?limit=200")
-            found = list(body if isinstance(body, list) else body["events"])
+            found = (await self.get("/events/recent?limit=200"))["events"]
             if len(found) >= at_least:
                 break
             await asyncio.sleep(0.1)
-        return sorted(
-            found, key=lambda event: str(event.get("timestamp") or event.get("started_at") or event.get("id"))
-        )
+        return sorted(found, key=lambda event: event["id"])
 
 
 @asynccontextmanager
@@ -126,9 +123,7 @@ async def _read(process: asyncio.subprocess.Process, printed: list[str], address
 async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), 5)
-        except TimeoutError:
-            pass
     kill_group(process.pid)
     await process.wait()

@@ -80,7 +80,3 @@ def _run(command: list[str], folder: Path) -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise NotInstalled(f"`{' '.join(command)}` failed: {said[0] if said else done.returncode}")
-
-
-if __name__ == "__main__":
-    print(clients())

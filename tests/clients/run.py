@@ -57,14 +57,14 @@ class Agent:
     env: Mapping[str, str] = field(default_factory=dict)
     """More environment, for settings a test is about."""
 
-    async def run(self, prompt: str, folder: Path, *, timeout: float = TIMEOUT) -> Finished:
+    async def run(self, prompt: str, folder: Path, *, seconds: float = TIMEOUT) -> Finished:
         """Let it work on `prompt` in `folder`."""
         homes = cache() / "homes"
         homes.mkdir(exist_ok=True)
         home = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=homes))
         try:
             command, settings = self._claude_code(prompt) if self.name == "claude-code" else self._codex(prompt, home)
-            return await run(command, folder, _bare(home) | settings | dict(self.env), timeout=timeout)
+            return await run(command, folder, _bare(home) | settings | dict(self.env), seconds=seconds)
         finally:
             shutil.rmtree(home, ignore_errors=True)
 
@@ -105,7 +105,7 @@ def _bare(home: Path) -> dict[str, str]:
     }
 
 
-async def run(command: list[str], folder: Path, env: Mapping[str, str], *, timeout: float) -> Finished:
+async def run(command: list[str], folder: Path, env: Mapping[str, str], *, seconds: float) -> Finished:
     """Run `command`, kill what is left of its process group, and tell how it ended."""
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -117,7 +117,7 @@ async def run(command: list[str], folder: Path, env: Mapping[str, str], *, timeo
         stderr=asyncio.subprocess.PIPE,
     )
     talk = asyncio.ensure_future(process.communicate())
-    done, _ = await asyncio.wait({talk}, timeout=timeout)
+    done, _ = await asyncio.wait({talk}, timeout=seconds)
     kill_group(process.pid)
     out, err = await talk
     code = process.returncode if done else None

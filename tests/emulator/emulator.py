@@ -190,16 +190,15 @@ class Emulator:
         wire = WIRES["anthropic-messages" if anthropic else "openai-chat"]
         known = {**(rows.CLAUDE if anthropic else PROFILES[self.profile].models), **self.models}
         name = request.match_info.get("name", "")
+        missing = f"model: {name}" if anthropic else f"The model '{name}' does not exist"
+        refusal = Refusal(missing, 404, code="model_not_found") if name and name not in known else None
         try:
             wire.authenticate(seen.headers, self.key)
-            if name and name not in known:
-                raise Refusal(
-                    f"model: {name}" if anthropic else f"The model '{name}' does not exist", 404, code="model_not_found"
-                )
-        except Refusal as refusal:
-            seen.verdict = f"refused: {refusal}"
+        except Refusal as found:
+            refusal = found
+        seen.verdict = f"refused: {refusal}" if refusal else "ok"
+        if refusal:
             return Delivery(request, wire, self._state).refuse(refusal)
-        seen.verdict = "ok"
         if anthropic:
             body = anthropic_answers.model_row(name, known[name]) if name else anthropic_answers.model_list(known)
         else:
