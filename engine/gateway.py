@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine.exchange import Exchange, Responder, Services, Spend
+from engine.exchange import Exchange, Responder, Services, Simulated, Spend
+from engine.llm.messages import JsonObject
 from engine.llm.protocol import WireProtocol
 from engine.pipeline import Pipeline, compile_pipeline
 from engine.policy.clients import identify
@@ -20,7 +21,7 @@ from engine.protocols.registry import PROTOCOLS
 from engine.providers.credentials import Credentials
 from engine.providers.health import Health
 from engine.providers.prices import PriceTable
-from engine.providers.simulated import SimulatedProvider
+from engine.providers.in_process import InProcess
 from engine.providers.transport import Transport
 from engine.store.ids import new_id
 from engine.store.ledger import Ledger, NullLedger
@@ -46,7 +47,7 @@ class Gateway:
         environ: Mapping[str, str],
         state: Path | None,
         log: Callable[..., None],
-        simulated: SimulatedProvider | None = None,
+        simulated: Simulated | None = None,
     ) -> None:
         """`state` is the folder of the ledger; None keeps events in memory only. Raises PolicyInvalid."""
         self.loaded = Loaded(policy, compile_pipeline(policy))
@@ -69,7 +70,7 @@ class Gateway:
             sleep=asyncio.sleep,
             log=log,
             spend=self._spent.at,
-            simulated=simulated or SimulatedProvider(),
+            simulated=simulated or InProcess(_simulated),
         )
 
     async def start(self) -> None:
@@ -124,6 +125,15 @@ class Gateway:
             self.services.metrics.in_flight -= 1
             if exchange.cost is not None and exchange.cost.usd:
                 self._spent.add(exchange.wall, exchange.cost.usd)
+
+
+async def _simulated(
+    protocol: str, body: JsonObject, model: str, stream: bool
+) -> tuple[int, Mapping[str, str], AsyncIterator[bytes]]:
+    """The simulated provider, imported by the first request for it."""
+    from engine.providers.simulated import respond  # noqa: PLC0415
+
+    return await respond(protocol, body, model, stream)
 
 
 class _SpendClock:

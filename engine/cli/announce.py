@@ -13,6 +13,7 @@ from engine.gateway import Gateway
 def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool) -> str:
     """The text. Keys are never in it, only where they come from."""
     policy, services = gateway.loaded.policy, gateway.services
+    named = {entry.use.partition("/")[0] for route in policy.routes.values() for entry in route.entries}
     ready: list[str] = []
     wanting: list[str] = []
     for provider in policy.providers.values():
@@ -21,14 +22,14 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool) -
         missing = services.credentials.missing(provider)
         if missing:
             wanting.append(f"{provider.name} ({', '.join(missing)})")
-        elif not provider.simulated or provider.name in policy.routed_providers:
+        elif not provider.simulated or provider.name in named:
             ready.append(provider.name)
     lines = [
-        f"policy      {policy.label}   {policy.description}".rstrip(),
+        f"policy      {policy.label}   {policy.resolved.value.get('description', '')}".rstrip(),
         f"providers   ready: {', '.join(ready) or 'none'}",
         *_wrapped("            no key: ", wanting),
         f"key         {'STACKBILT_GATEWAY_KEY' if from_environment else state / 'key'}"
-        + ("" if policy.settings.auth_mode == "local-key" else "   (authentication is off)"),
+        + ("" if policy.settings.auth == "local-key" else "   (authentication is off)"),
         f"records     {state / 'ledger.sqlite'}   (no prompt text; `sbgw events`)",
         "",
         "Claude Code:",

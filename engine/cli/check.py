@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 import orjson
 
+from engine.cli.formats import as_github, as_json
 from engine.cli.screen import CANNOT_RUN, OK, PROBLEMS, fail
 
 
@@ -29,7 +30,7 @@ def check(policies: Sequence[str], form: str, fail_level: str) -> None:
       sbgw check                       the shipped default
       sbgw check policies/mine.yaml --format github
     """
-    from engine.policy.render import problem_json, render_all, render_github
+    from engine.policy.render import render_all
 
     problems = []
     for reference in policies or ("default",):
@@ -40,11 +41,11 @@ def check(policies: Sequence[str], form: str, fail_level: str) -> None:
     if form == "json":
         click.echo(
             orjson.dumps(
-                {"format_version": 1, "problems": [problem_json(p) for p in problems]}, option=orjson.OPT_INDENT_2
+                {"format_version": 1, "problems": [as_json(p) for p in problems]}, option=orjson.OPT_INDENT_2
             )
         )
     elif form == "github":
-        click.echo(render_github(problems), nl=bool(problems))
+        click.echo(as_github(problems), nl=bool(problems))
     elif problems:
         click.echo(render_all(problems))
     else:

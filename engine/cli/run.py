@@ -51,7 +51,7 @@ def run(policy: str | None, port: int | None, host: str | None, config: Path | N
     loaded = load(policy, config)
     state = state_folder(state_dir)
     bind, listen_on = host or loaded.settings.host, loaded.settings.port if port is None else port
-    if bind not in ("127.0.0.1", "localhost", "::1") and loaded.settings.auth_mode == "none":
+    if bind not in ("127.0.0.1", "localhost", "::1") and loaded.settings.auth == "none":
         fail(f"refusing to listen on {bind} without authentication", "set `settings: {auth: {mode: local-key}}`")
     try:
         code = _loop(_serve(loaded, bind, listen_on, state))
@@ -98,7 +98,7 @@ async def _serve(policy: Policy, host: str, port: int, state: Path) -> int:
     key, from_environment = gateway_key(state, os.environ)
     gateway = Gateway(policy, environ=os.environ, state=state, log=log)
     await gateway.start()
-    keys = [key] if policy.settings.auth_mode == "local-key" else []
+    keys = [key] if policy.settings.auth == "local-key" else []
     server = Server(gateway, Guard.of(port=port, names=[host], keys=keys), state=state)
     try:
         runner, used = await listen(server, host, port)
