@@ -20,8 +20,8 @@ from engine.policy.model import Policy
 from engine.protocols.registry import PROTOCOLS
 from engine.providers.credentials import Credentials
 from engine.providers.health import Health
-from engine.providers.prices import PriceTable
 from engine.providers.in_process import InProcess
+from engine.providers.prices import PriceTable
 from engine.providers.transport import Transport
 from engine.store.ids import new_id
 from engine.store.ledger import Ledger, NullLedger

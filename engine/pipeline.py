@@ -56,6 +56,8 @@ class Pipeline:
         finally:
             if exchange.stream is not None:
                 await exchange.stream.end()
+            if exchange.answer is not None:
+                exchange.answer.upstream.close()
             if exchange.reply is None:
                 exchange.reply = error_reply(exchange)
             # Shielded: the event is owed even when this task is being cancelled.
@@ -206,7 +208,8 @@ def _prove(steps: list[CompiledStep]) -> list[Problem]:
             )
         for target, makes in _edges(compiled, at):
             if target < len(steps):
-                made[target] = makes(have) if made[target] is None else made[target] & makes(have)  # type: ignore[operator]
+                earlier = made[target]
+                made[target] = makes(have) if earlier is None else earlier & makes(have)
     return problems
 
 

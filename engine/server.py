@@ -129,7 +129,7 @@ class Server:
         async def serve(request: web.Request) -> web.StreamResponse:
             exchange = await self._exchange(request, wire)
             await self._gateway.run(exchange)
-            return await _finish(request, exchange)
+            return await _finish(exchange)
 
         return serve
 
@@ -163,7 +163,7 @@ class Server:
         return json_response({"name": "sbgw", "version": __version__})
 
 
-async def _finish(request: web.Request, exchange: Exchange) -> web.StreamResponse:
+async def _finish(exchange: Exchange) -> web.StreamResponse:
     """Send what waited for the record: the whole answer, or the end of the stream."""
     reply, responder = exchange.reply, exchange.responder
     assert reply is not None, "the pipeline leaves a reply"

@@ -40,9 +40,7 @@ def check(policies: Sequence[str], form: str, fail_level: str) -> None:
             fail(f"cannot read {reference}: {error.strerror}", code=CANNOT_RUN)
     if form == "json":
         click.echo(
-            orjson.dumps(
-                {"format_version": 1, "problems": [as_json(p) for p in problems]}, option=orjson.OPT_INDENT_2
-            )
+            orjson.dumps({"format_version": 1, "problems": [as_json(p) for p in problems]}, option=orjson.OPT_INDENT_2)
         )
     elif form == "github":
         click.echo(as_github(problems), nl=bool(problems))

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.llm.messages import LLMResponse, Opaque, Refusal, Text, Thinking, ToolCall
-from engine.llm.stream import ArgumentsDelta, BlockStart, BlockStop, Finish, Start, StreamEvent, TextDelta, ThinkingDelta
+from engine.llm.stream import (
+    ArgumentsDelta,
+    BlockStart,
+    BlockStop,
+    Finish,
+    Start,
+    StreamEvent,
+    TextDelta,
+    ThinkingDelta,
+)
 
 
 def replay(response: LLMResponse) -> list[StreamEvent]:

@@ -1,7 +1,7 @@
 """From a route to models: which rows a route's entries stand for, in which protocol each would be reached, what gets lost.
 
-Everything here depends on few things about a request (the model it names, its protocol, whether it wants tools and an
-effort), so the outcome is remembered per policy. Losses depend on more and are worked out for each request.
+Everything here depends on few things about a request (the model it names, its protocol, what it requires), which stay the
+same through a session. So the outcome is remembered per policy, within bounds.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.llm.catalogue import Model, Provider
-from engine.llm.losses import CARRIES
-from engine.policy.decision import Facts
+from engine.llm.losses import CARRIES, severity
+from engine.policy.decision import Candidate, Facts
 from engine.policy.resolve import Catalogue
 
 if TYPE_CHECKING:
+    from engine.policy.case import ProviderState
     from engine.policy.model import Route
 
 Rates = Mapping[str, tuple[float, float]]
@@ -41,29 +42,16 @@ _IMAGES = frozenset({"image", "image.tool_result"})
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Option:
-    """A model as one kind of request would reach it."""
+    """A model as requests of one kind would reach it."""
 
     model: Model
     provider: Provider
-    protocol: str
-    preserve: bool
-    entry: str
-    """Id of the entry that brought it in."""
-    position: int
-    lacks: frozenset[str]
-    """Losses of whatever the row or its quirks can't do, as far as a request has it."""
+    candidate: Candidate
+    """It, as long as nothing drops it."""
     facts: Mapping[str, Any]
-    """`model.*`."""
-
-
-def losses_of(option: Option, requires: frozenset[str]) -> frozenset[str]:
-    """Loss codes of a request that needs `requires`, sent to `option`."""
-    lost = requires & option.lacks
-    if not option.preserve:
-        lost |= requires - CARRIES[option.protocol]
-    if "image" in option.lacks and requires & _IMAGES:
-        lost |= {"image"}
-    return lost
+    """`model`, `candidate`, `losses` and `hard_losses` of the facts."""
+    rate: tuple[float, float] | None
+    """USD per million input and output tokens."""
 
 
 class Resolver:
@@ -73,39 +61,66 @@ class Resolver:
         self._catalogue = catalogue
         self._rates = rates
         self._found: dict[tuple[Any, ...], tuple[Option, ...]] = {}
-        self._facts: dict[tuple[str, bool], dict[str, Any]] = {}
+        self._providers: dict[str, tuple[Any, dict[str, Any]]] = {}
 
     def options(self, route: Route, route_class: str, request: Facts, skipped: frozenset[int]) -> tuple[Option, ...]:
         """What the route's entries, but for those `skipped`, stand for, each model once, in order."""
         reasoning = bool(request["tools"]) and (request["thinking"] or request["effort"] != "")
-        asked = request["model"]
-        key = (id(route), route_class, asked, request["pinned_model"], request["protocol"], reasoning, skipped)
+        asked, client, requires = request["model"], request["protocol"], tuple(request["requires"])
+        key = (id(route), route_class, asked, request["pinned_model"], client, requires, reasoning, skipped)
         found = self._found.get(key)
         if found is None:
             if len(self._found) >= _REMEMBERED:
                 self._found.clear()
-                self._facts.clear()
             found = self._found[key] = self._options(route, route_class, request, skipped, reasoning=reasoning)
         return found
+
+    def provider_facts(self, provider: Provider, state: ProviderState) -> dict[str, Any]:
+        """`provider` of the facts, made anew when the state has changed."""
+        known = self._providers.get(provider.name)
+        if known is not None and known[0] is state:
+            return known[1]
+        made = {
+            "name": provider.name,
+            "key": state.key,
+            "healthy": state.healthy,
+            "local": provider.local,
+            "latency_ms": state.latency_ms,
+            "error_rate": state.error_rate,
+        }
+        self._providers[provider.name] = (state, made)
+        return made
 
     def _options(
         self, route: Route, route_class: str, request: Facts, skipped: frozenset[int], *, reasoning: bool
     ) -> tuple[Option, ...]:
-        asked = {model.ref for model in self._catalogue.serving(request["model"])}
         made: dict[str, Option] = {}
         for number, entry in enumerate(route.entries):
             if number in skipped:
                 continue
             for model in self._models(entry.use, route_class, request):
                 if model.ref not in made:
-                    own = self._catalogue.providers[model.provider]
-                    protocol = _protocol(model, own, request["protocol"], reasoning=reasoning)
-                    preserve = protocol == request["protocol"]
-                    made[model.ref] = Option(
-                        model, own, protocol, preserve, entry.id, len(made), _lacks(model, preserve=preserve),
-                        self._model_facts(model, requested=model.ref in asked or model.name == request["model"]),
-                    )  # fmt: skip
+                    made[model.ref] = self._option(model, entry.id, len(made), request, reasoning=reasoning)
         return tuple(made.values())
+
+    def _option(self, model: Model, entry: str, position: int, request: Facts, *, reasoning: bool) -> Option:
+        provider = self._catalogue.providers[model.provider]
+        protocol = _protocol(model, provider, request["protocol"], reasoning=reasoning)
+        preserve = protocol == request["protocol"]
+        losses = sorted(losses_of(model, protocol, frozenset(request["requires"]), preserve=preserve))
+        asked = request["model"]
+        requested = model.name == asked or any(model.ref == named.ref for named in self._catalogue.serving(asked))
+        rate = self._rates.get(model.ref)
+        facts = {
+            "model": model_facts(model, rate, requested=requested),
+            "candidate": {"protocol": protocol, "preserve": preserve, "position": position},
+            "losses": losses,
+            "hard_losses": [code for code in losses if severity(code) == "hard"],
+        }
+        candidate = Candidate(
+            model.ref, provider.name, model.name, protocol, preserve=preserve, losses=tuple(losses), rule=entry
+        )
+        return Option(model, provider, candidate, facts, rate)
 
     def _models(self, use: str, route_class: str, request: Facts) -> Iterator[Model]:
         catalogue = self._catalogue
@@ -121,15 +136,16 @@ class Resolver:
             if model is not None:
                 yield model
 
-    def _model_facts(self, model: Model, *, requested: bool) -> dict[str, Any]:
-        key = (model.ref, requested)
-        if key not in self._facts:
-            self._facts[key] = model_facts(model, self.rate(model.ref), requested=requested)
-        return self._facts[key]
 
-    def rate(self, ref: str) -> tuple[float, float] | None:
-        """USD per million tokens, input and output; None when unknown."""
-        return self._rates.get(ref)
+def losses_of(model: Model, protocol: str, requires: frozenset[str], *, preserve: bool) -> frozenset[str]:
+    """Loss codes of a request that needs `requires`, sent to `model` in `protocol`; `preserve`: that is the client's own."""
+    lacks = _lacks(model, preserve=preserve)
+    lost = requires & lacks
+    if not preserve:
+        lost |= requires - CARRIES[protocol]
+    if "image" in lacks and requires & _IMAGES:
+        lost |= {"image"}
+    return lost
 
 
 def model_facts(model: Model, rate: tuple[float, float] | None, *, requested: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from engine.policy.candidates import own_rates
 from engine.policy.compose import Resolved
 from engine.policy.entries import EntryReader
 from engine.policy.expression import Expression, Scope
-from engine.policy.floor import floor_rules
+from engine.policy.floor import floor
 from engine.policy.model import (
     CLASSES,
     DEFAULT_CLASS,
@@ -60,7 +60,7 @@ def compile_policy(resolved: Resolved, facts_schema: Mapping[str, Any]) -> tuple
         routes=compiler.routes(),
         require=compiler.require_rules(),
         deny=compiler.deny_rules(),
-        floor=floor_rules(scope, allowed),
+        floor=floor(scope, allowed),
         fallback=_fallback(root.get("fallback")),
         cache=_cache(root.get("cache"), problems),
         steps=compiler.steps(),
@@ -109,7 +109,8 @@ class _Compiler:
             name = _text(node, "class")
             if use is None and not name:
                 self._problems.append(node.problem("schema-missing", "`use` or `class` is missing", at_key=True))
-            route = self._entries.route(_text(node, "id"), use) if use is not None else None
+            own = _text(node, "id")
+            route = self._entries.route(own, use, by=own) if use is not None else None
             rules.append(OverrideRule(**_shared(node, "next"), when=when, route=route, route_class=name))
         return tuple(rules)
 

@@ -17,11 +17,11 @@ class EntryReader:
         self._scope = scope
         self._catalogue = catalogue
 
-    def route(self, name: str, node: Node) -> Route:
-        """A route from its list, or from a mapping with `use` and `order`."""
+    def route(self, name: str, node: Node, *, by: str = "") -> Route:
+        """A route from its list, or from a mapping with `use` and `order`. `by`: the rule that brings all of it in."""
         order = node.get("order")
         listed = node.get("use") if node.map else node
-        entries = tuple(self._entry(item) for item in (listed.items if listed is not None else ()))
+        entries = tuple(self._entry(item, by) for item in (listed.items if listed is not None else ()))
         kept = tuple(entry for entry in entries if entry.use)
         return Route(
             name=name,
@@ -30,7 +30,7 @@ class EntryReader:
             conditional=tuple(n for n, entry in enumerate(kept) if entry.when is not None),
         )
 
-    def _entry(self, node: Node) -> Entry:
+    def _entry(self, node: Node, by: str) -> Entry:
         use = node.get("use") if node.map else node
         if use is None or not isinstance(use.value, str):
             return Entry("")
@@ -39,7 +39,7 @@ class EntryReader:
         named = node.get("id")
         return Entry(
             use=use.value,
-            id=str(named.value) if named is not None else "",
+            id=str(named.value) if named is not None else by,
             when=self._scope.expression(when, phase="request") if when is not None else None,
             span=use.span,
         )

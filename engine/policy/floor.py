@@ -11,8 +11,9 @@ from collections.abc import Iterable
 
 import orjson
 
+from engine.policy.decision import Reason
 from engine.policy.expression import Scope
-from engine.policy.model import FloorRule
+from engine.policy.model import Floor, FloorRule
 
 DISABLED = "floor.disabled"
 """The provider's row says `enabled: false`. No expression: it is no fact."""
@@ -28,13 +29,15 @@ CLIENT_SAFE = " && ".join(
 KEY = "provider.key"
 
 
-def floor_rules(scope: Scope, allowed: Iterable[str]) -> tuple[FloorRule, ...]:
-    """The rules in the order in which they are asked. `allowed` are the hard losses that the policy accepts."""
+def floor(scope: Scope, allowed: Iterable[str]) -> Floor:
+    """The floor of a policy that accepts the hard losses `allowed`."""
     accepted = orjson.dumps(sorted(allowed)).decode()
     losses = f"hard_losses.all(code, code in {accepted})" if accepted != "[]" else "size(hard_losses) == 0"
-    return (
-        FloorRule("floor.tools", scope.own(TOOLS), "INCOMPATIBLE"),
-        FloorRule("floor.client-safe", scope.own(CLIENT_SAFE), "INCOMPATIBLE"),
-        FloorRule("floor.losses", scope.own(losses), "INCOMPATIBLE"),
-        FloorRule("floor.key", scope.own(KEY), "NO_KEY"),
+    conditions: tuple[tuple[str, str, Reason], ...] = (
+        ("floor.tools", TOOLS, "INCOMPATIBLE"),
+        ("floor.client-safe", CLIENT_SAFE, "INCOMPATIBLE"),
+        ("floor.losses", losses, "INCOMPATIBLE"),
+        ("floor.key", KEY, "NO_KEY"),
     )
+    rules = tuple(FloorRule(name, scope.own(text), reason) for name, text, reason in conditions)
+    return Floor(rules, scope.own(" && ".join(f"({text})" for _, text, _ in conditions)))

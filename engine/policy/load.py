@@ -7,11 +7,14 @@ names, or files relative to the one that says it. The shipped rows of providers 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from engine.policy import facts
 from engine.policy.compile import compile_policy
@@ -34,12 +37,13 @@ CATALOGUE = ("providers", "models")
 _MAX_ROWS_BYTES = 1024 * 1024
 
 
-def load_policy(ref: str, *, search: Path | None = None) -> Policy:
+def load_policy(ref: str, *, search: Path | None = None, overlay: Node | Mapping[str, Any] | None = None) -> Policy:
     """The policy `ref`: a path, or a shipped name with or without `.yaml`. Raises PolicyInvalid with all problems.
 
-    Relative paths start from `search`, by default the working directory.
+    Relative paths start from `search`, by default the working directory. `overlay` is a part of a policy that is laid over
+    it: a tree, whose positions problems then show, or plain data.
     """
-    return _usable(*_load(ref, search or Path(), _Loader()))
+    return _usable(*_load(ref, search or Path(), _Loader(), _tree(overlay)))
 
 
 def load_text(text: str, *, file: str = "policy.yaml", folder: Path | None = None) -> Policy:
@@ -78,14 +82,23 @@ def _read(text: str, file: str, folder: Path | None, loader: _Loader) -> tuple[P
     return _finish(loader, loader.add(load_document(text.encode(), file), path, ()), path.stem)
 
 
-def _load(ref: str, search: Path, loader: _Loader) -> tuple[Policy | None, list[Problem]]:
+def _tree(overlay: Node | Mapping[str, Any] | None) -> Node | None:
+    if overlay is None or isinstance(overlay, Node):
+        return overlay
+    return load_document(orjson.dumps(overlay), "settings").root
+
+
+def _load(ref: str, search: Path, loader: _Loader, overlay: Node | None = None) -> tuple[Policy | None, list[Problem]]:
     path = _find(ref, search)
     if path is None:
         name = Path(ref).name.removesuffix(".yaml")
         message = f"there is no policy '{ref}'{did_you_mean(name, shipped_policies())}"
         hint = f"shipped: {listing(shipped_policies())}; or give a path"
         return None, [Source(ref, "").problem(0, 1, "policy-missing", message, hint=hint)]
-    return _finish(loader, loader.read(path, ()), path.stem)
+    problems = loader.read(path, ())
+    if overlay is not None and loader.layers:
+        problems += loader.overlay(overlay)
+    return _finish(loader, problems, path.stem)
 
 
 def _find(ref: str, search: Path) -> Path | None:
@@ -107,7 +120,7 @@ def _finish(loader: _Loader, problems: list[Problem], stem: str) -> tuple[Policy
         return None, problems
     root, found = compose([*loader.catalogue(problems), *loader.layers])
     problems += found
-    named = loader.layers[-1].root.get("name")
+    named = loader.main.get("name") if loader.main is not None else None
     name = str(named.value) if named is not None else stem
     resolved = Resolved(name, root, tuple(layer.root.source for layer in loader.layers))
     policy, more = compile_policy(resolved, facts.schema())
@@ -126,6 +139,8 @@ class _Loader:
     def __init__(self, *, trusting: bool = True) -> None:
         """`trusting`: the shape of shipped files is not checked again. A test proves it, and a start shall be quick."""
         self.layers: list[Layer] = []
+        self.main: Node | None = None
+        """The policy that was asked for, which names the whole."""
         self._trusting = trusting
         self._ancestors: dict[str, frozenset[str]] = {}
 
@@ -170,6 +185,13 @@ class _Loader:
             problems += self._parent(node, path, (*chain, path), ancestors)
         self._ancestors[loaded.source.file] = frozenset(ancestors)
         self.layers.append(Layer(root, frozenset(ancestors)))
+        self.main = root
+        return problems
+
+    def overlay(self, root: Node) -> list[Problem]:
+        """Take in a part of a policy that overrules everything read so far."""
+        problems, sound = check_shape(root, "policy.schema.json", shipped_folder("schemas"))
+        self.layers.append(Layer(sound, frozenset(self._ancestors)))
         return problems
 
     def _parent(self, node: Node, path: Path, chain: tuple[Path, ...], ancestors: set[str]) -> list[Problem]:

@@ -147,6 +147,14 @@ class FloorRule:
     reason: Reason
 
 
+@dataclass(slots=True, frozen=True, eq=False)
+class Floor:
+    rules: tuple[FloorRule, ...]
+    """In the order in which they are asked."""
+    all_hold: Expression
+    """Their conjunction: one evaluation for a candidate that passes, which most do."""
+
+
 @dataclass(slots=True, frozen=True)
 class GateRules:
     """The rules that one gate asks."""
@@ -178,7 +186,7 @@ class Policy:
     routes: Mapping[str, Route]
     require: tuple[RequireRule, ...]
     deny: tuple[DenyRule, ...]
-    floor: tuple[FloorRule, ...]
+    floor: Floor
     fallback: Fallback
     cache: CacheSettings
     steps: tuple[Step, ...]

@@ -9,7 +9,7 @@ from engine.policy.decision import Candidate, Denial, Reason
 from engine.policy.model import Policy
 
 if TYPE_CHECKING:
-    from engine.policy.decide import ProviderState
+    from engine.policy.case import ProviderState
 
 STATUS = 403
 """Known to be final: clients do not try again and again, as they do after a 5xx or a 401."""

@@ -1,8 +1,9 @@
-"""Problems as plain text: place, rule, message, the line with a caret under it, and what to do."""
+"""Problems for people and programs: plain text with a caret, JSON, and the annotations of a CI."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from engine.policy.problems import Problem
 
@@ -29,6 +30,43 @@ def render_all(problems: Iterable[Problem]) -> str:
     counts = [(sum(p.level == level for p in ordered), level) for level in ("error", "warning", "note")]
     words = [f"{count} {level}{'s' if count != 1 else ''}" for count, level in counts if count]
     return "\n".join([*map(render, ordered), ", ".join(words) or "no problems"])
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """A problem as plain data; positions count from 1, the end is exclusive. Fields may be added, never taken away."""
+    span = problem.span
+    return {
+        "file": span.file,
+        "line": span.line,
+        "column": span.column,
+        "endLine": span.end_line,
+        "endColumn": span.end_column,
+        "level": problem.level,
+        "rule": problem.rule,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
+
+
+def render_github(problems: Iterable[Problem]) -> str:
+    """Workflow commands that GitHub shows beside the lines of a change."""
+    return "\n".join(_annotation(problem) for problem in sorted(problems, key=lambda p: (p.span, p.rule)))
+
+
+def _annotation(problem: Problem) -> str:
+    span = problem.span
+    level = "notice" if problem.level == "note" else problem.level
+    message = f"{problem.message}. {problem.hint}" if problem.hint else problem.message
+    place = f"file={_property(span.file)},line={span.line},col={span.column},endLine={span.end_line}"
+    return f"::{level} {place},title={_property(problem.rule)}::{_escaped(message)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def _excerpt(line: str, number: int, column: int, width: int) -> list[str]:

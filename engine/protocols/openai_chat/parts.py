@@ -9,6 +9,11 @@ from engine.llm.messages import Block, Document, Image, JsonObject, Opaque, Refu
 from engine.protocols.openai_chat.fields import NAME
 
 
+def entries(value: Any) -> list[JsonObject]:
+    """The objects in a list; nothing for anything else."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
 def read_content(content: Any, field: str) -> tuple[Block, ...]:
     """Blocks of a `content`: text, a list of parts, or nothing. Raises ClientError for anything else."""
     if content is None or content == "":
@@ -51,7 +56,7 @@ def thinking_text(part: JsonObject) -> str:
     held = part.get("thinking")
     if isinstance(held, str):
         return held
-    texts = [p.get("text") for p in held if isinstance(p, dict)] if isinstance(held, list) else []
+    texts = [part.get("text") for part in entries(held)]
     return "".join(text for text in texts if isinstance(text, str))
 
 

@@ -133,7 +133,12 @@ def carried_detail(thinking: Thinking) -> JsonObject:
 def carried(details: Any) -> tuple[Thinking, ...]:
     """Another protocol's thinking in `details`, as `carried_detail` wrote it; nothing if they are a provider's own."""
     listed = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
-    return tuple(_carried(d) for d in listed) if any(d.get("format") in FORMATS for d in listed) else ()
+    return tuple(_carried(d) for d in listed) if any(is_carried(d) for d in listed) else ()
+
+
+def is_carried(detail: Any) -> bool:
+    """Is `detail` of our making?"""
+    return isinstance(detail, dict) and isinstance(name := detail.get("format"), str) and name in FORMATS
 
 
 class DetailMerger:
@@ -183,5 +188,5 @@ def _detail_text(detail: JsonObject) -> str:
 
 
 def _summarised(details: list[JsonObject]) -> bool:
-    kinds = {d.get("type") for d in details if d.get("type") != "reasoning.encrypted"}
-    return kinds == {"reasoning.summary"}
+    kinds = [d.get("type") for d in details if d.get("type") != "reasoning.encrypted"]
+    return bool(kinds) and all(kind == "reasoning.summary" for kind in kinds)

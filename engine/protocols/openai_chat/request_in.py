@@ -22,7 +22,7 @@ from engine.llm.messages import (
 from engine.protocols import arguments, tool_ids
 from engine.protocols.openai_chat import reasoning
 from engine.protocols.openai_chat.fields import HELD, NAME
-from engine.protocols.openai_chat.parts import read_content
+from engine.protocols.openai_chat.parts import entries, read_content
 
 _ASSISTANT = frozenset(
     {
@@ -61,7 +61,7 @@ def decode_request(body: JsonObject) -> LLMRequest:
         temperature=_float(body, "temperature"),
         top_p=_float(body, "top_p"),
         top_k=_int(body, "top_k"),
-        stop=(stop,) if isinstance(stop, str) else tuple(str(s) for s in stop or () if s),
+        stop=(stop,) if isinstance(stop, str) else tuple(str(s) for s in stop if s) if isinstance(stop, list) else (),
         seed=_int(body, "seed") if body.get("seed") is not None else _int(body, "random_seed"),
         stream=body.get("stream") is True,
         reasoning=_reasoning(body),
@@ -85,7 +85,7 @@ def _messages(listed: Any) -> tuple[Message, ...]:
         if not isinstance(message, dict):
             raise ClientError("a message must be an object", field=field)
         role = message.get("role")
-        if role in {"tool", "function"}:
+        if role in ("tool", "function"):
             results.append(_result(message, waiting, field))
             continue
         if results:
@@ -113,8 +113,8 @@ def _assistant(message: JsonObject, field: str) -> Message:
     blocks += [block for block in content if not (told and isinstance(block, Thinking))]
     if isinstance(refusal := message.get("refusal"), str) and refusal:
         blocks.append(Refusal(refusal))
-    calls = message.get("tool_calls") or ()
-    if not isinstance(calls, list | tuple):
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
         raise ClientError("tool_calls must be a list", field=f"{field}.tool_calls")
     for number, call in enumerate(calls):
         if not isinstance(call, dict):
@@ -167,7 +167,7 @@ def _tools(body: JsonObject) -> tuple[Tool, ...]:
         if not isinstance(tool, dict):
             raise ClientError("a tool must be an object", field=f"tools[{position}]")
         tools.append(_tool(tool, position))
-    return (*tools, *(_function(f, {}) for f in body.get("functions") or () if isinstance(f, dict)))
+    return (*tools, *(_function(f, {}) for f in entries(body.get("functions"))))
 
 
 def _tool(tool: JsonObject, position: int) -> Tool:

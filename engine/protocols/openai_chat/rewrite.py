@@ -17,7 +17,7 @@ from engine.llm.protocol import Target
 from engine.protocols import tool_ids
 from engine.protocols.efforts import nearest_effort
 from engine.protocols.openai_chat.fields import DOCUMENTED, MEANT
-from engine.protocols.openai_chat.reasoning import FIELDS, FORMATS, text_of
+from engine.protocols.openai_chat.reasoning import FIELDS, is_carried, text_of
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _COMPATIBLE = frozenset({"top_k", "random_seed", "reasoning", "thinking"})
@@ -132,7 +132,7 @@ class _Messages:
 
     def _message(self, message: JsonObject) -> JsonObject:
         role = message.get("role")
-        if role in {"system", "developer"}:
+        if role in ("system", "developer"):
             return self._system(message, str(role))
         self._talking = True
         quirks = self._quirks
@@ -164,7 +164,7 @@ class _Messages:
         out = dict(message)
         details = message.get("reasoning_details")
         if isinstance(details, list):
-            kept = [d for d in details if not (isinstance(d, dict) and d.get("format") in FORMATS)]
+            kept = [d for d in details if not is_carried(d)]
             if len(kept) != len(details):
                 out["reasoning_details"] = kept
             if not kept:

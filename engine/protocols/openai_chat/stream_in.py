@@ -244,6 +244,7 @@ class ChatStreamDecoder:
         function: JsonObject = custom or (held if isinstance(held, dict) else {})
         call_id, name = _word(call.get("id")), _word(function.get("name"))
         index = call.get("index")
+        index = index if isinstance(index, int | str) else None
         piece = self._same_call(index, call_id, name)
         if piece is None:
             if sealed := reasoning.call_seal(call, self._model):
@@ -333,7 +334,7 @@ class ChatStreamDecoder:
         if piece.custom or origin.kind == "custom":
             text = text if piece.custom or started else custom_text(text)
             return ToolCall(piece.id, origin.name, text, kind="custom", namespace=origin.namespace)
-        return ToolCall(piece.id, origin.name, text if text.strip() else "{}", namespace=origin.namespace)
+        return ToolCall(piece.id, origin.name, text if started or text.strip() else "{}", namespace=origin.namespace)
 
     def _end(self) -> list[StreamEvent]:
         if not self._spoke:

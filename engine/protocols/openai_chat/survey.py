@@ -12,6 +12,7 @@ from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
 from engine.protocols.openai_chat.fields import MEANT
+from engine.protocols.openai_chat.parts import entries
 
 _MAX_NAMES = 64
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details")
@@ -48,10 +49,11 @@ def _parameters(body: JsonObject, found: Survey) -> None:
     n = body.get("n")
     if isinstance(n, int) and n > 1:
         requires.add("choices")
-    if "audio" in (body.get("modalities") or ()):
+    modalities = body.get("modalities")
+    if isinstance(modalities, list) and "audio" in modalities:
         requires.add("audio")
     wanted = body.get("response_format")
-    if isinstance(wanted, dict) and wanted.get("type") in {"json_object", "json_schema"}:
+    if isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema"):
         found.output_format = wanted["type"]
         requires.add("output_format")
     if isinstance(key := body.get("prompt_cache_key"), str):
@@ -81,11 +83,9 @@ def _reasoning(body: JsonObject, found: Survey) -> None:
 
 def _tools(body: JsonObject, found: Survey) -> None:
     names: list[str] = []
-    for tool in body.get("tools") or ():
-        if not isinstance(tool, dict):
-            continue
+    for tool in entries(body.get("tools")):
         kind = tool.get("type", "function")
-        described = tool.get(kind) if kind in {"function", "custom"} else None
+        described = tool.get(kind) if kind in ("function", "custom") else None
         if described is None and kind != "function":
             found.server_tools += 1
             found.requires.add("web_search" if str(kind).startswith("web_search") else "server_tool")
@@ -95,15 +95,15 @@ def _tools(body: JsonObject, found: Survey) -> None:
         if "cache_control" in tool:
             _mark(found)
         names.append(str((described if isinstance(described, dict) else tool).get("name", "")))
-    names += [str(f.get("name", "")) for f in body.get("functions") or () if isinstance(f, dict)]
+    names += [str(f.get("name", "")) for f in entries(body.get("functions"))]
     found.tools = len(names)
     found.tool_names = tuple(names[:_MAX_NAMES])
     choice = body.get("tool_choice") or body.get("function_call") or "auto"
     if isinstance(choice, dict):
         allowed = choice.get("allowed_tools")
-        found.tool_choice = allowed.get("mode", "auto") if isinstance(allowed, dict) else "tool"
+        found.tool_choice = str(allowed.get("mode", "auto")) if isinstance(allowed, dict) else "tool"
     else:
-        found.tool_choice = {"any": "required"}.get(choice, str(choice))
+        found.tool_choice = "required" if choice == "any" else str(choice)
     if found.tool_choice in {"required", "tool"}:
         found.requires.add("forced_tool")
 
@@ -127,7 +127,7 @@ def _messages(messages: list[Any], found: Survey) -> None:
             found.turns += 1
             found.tool_results = 0
             if calls := message.get("tool_calls"):
-                found.tool_calls += len(calls)
+                found.tool_calls += len(calls) if isinstance(calls, list) else 0
             elif message.get("function_call"):
                 found.tool_calls += 1
             for name in _REASONING:

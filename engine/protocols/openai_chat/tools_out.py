@@ -12,6 +12,7 @@ from typing import Any
 from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolChoice, ToolResult
 from engine.protocols.openai_chat.fields import NAME
+from engine.protocols.openai_chat.parts import entries
 from engine.protocols.tool_names import ToolNames, custom_schema
 
 _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
@@ -21,8 +22,9 @@ _NOT_AT_TOP = (*_ALTERNATIVES, "enum", "not", "$schema")
 def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str]) -> JsonObject:
     """`tools`, `tool_choice` and `parallel_tool_calls` of the body; none of them when no tool is left to show."""
     own = request.protocol == NAME and not quirks.strict
-    offered = [_wire(tool, namespace, names) for tool, namespace in _shown(request, losses, own=own)]
-    callable_names = {tool["function"]["name"] for tool in offered if "function" in tool}
+    shown = list(_shown(request, losses, own=own))
+    offered = [_wire(tool, namespace, names) for tool, namespace in shown]
+    callable_names = {names.wire(tool.name, namespace) for tool, namespace in shown if tool.kind != "server"}
     choice = _choice(request, quirks, names, losses, callable_names)
     if not offered:
         return {}
@@ -164,10 +166,9 @@ def _references(value: Any) -> Iterator[str]:
             yield str(value.get("tool_name", ""))
         case "tool_search_tool_result" | "tool_search_tool_search_result":
             yield from _references(value.get("content"))
-            for reference in value.get("tool_references") or ():
+            for reference in entries(value.get("tool_references")):
                 yield from _references(reference)
         case "tool_search_output":
-            for tool in value.get("tools") or ():
-                if isinstance(tool, dict):
-                    yield str(tool.get("name", ""))
-                    yield from (str(t.get("name", "")) for t in tool.get("tools") or () if isinstance(t, dict))
+            for tool in entries(value.get("tools")):
+                yield str(tool.get("name", ""))
+                yield from (str(member.get("name", "")) for member in entries(tool.get("tools")))

@@ -12,7 +12,6 @@ import orjson
 import re2
 
 from engine.llm.catalogue import Quirks
-from engine.llm.errors import ProviderError
 from engine.llm.messages import Block, JsonObject, Refusal, StopReason, ToolCall
 from engine.llm.protocol import SSEEvent, Tapped
 from engine.protocols.openai_responses.answer_in import broken, decode_usage, failure, stop_reason
@@ -73,9 +72,12 @@ class Tap:
             error = failure(value if value.get("error") else {"error": value}) or broken("the provider failed")
             return known if known.error is not None else replace(known, error=error)
         response = value.get("response")
-        response = response if isinstance(response, dict) else {}
-        told = tapped(response, self._quirks)
-        error_told = told.error or (_unsaid() if kind == "response.failed" else None)
+        if not isinstance(response, dict):
+            return replace(
+                known, finished=True, error=known.error or broken("the provider's last event holds no response")
+            )
+        told = tapped({**response, "status": "failed"} if kind == "response.failed" else response, self._quirks)
+        error_told = told.error
         return replace(
             told,
             started=known.started or error_told is None,
@@ -109,10 +111,6 @@ def _stop(response: JsonObject) -> StopReason:
         elif item.get("type") == "message":
             telling += [Refusal("") for part in entries(item.get("content")) if part.get("type") == "refusal"]
     return stop_reason(response, telling)
-
-
-def _unsaid() -> ProviderError:
-    return broken("the provider failed without saying why")
 
 
 def _kind(data: str) -> str:
