@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from engine.exchange import Exchange, Responder, Services, Simulated, Spend
-from engine.llm.messages import JsonObject
 from engine.llm.protocol import WireProtocol
 from engine.pipeline import Pipeline, compile_pipeline
 from engine.policy.clients import identify
@@ -20,7 +19,7 @@ from engine.policy.model import Policy
 from engine.protocols.registry import PROTOCOLS
 from engine.providers.credentials import Credentials
 from engine.providers.health import Health
-from engine.providers.in_process import InProcess
+from engine.providers.simulated import SimulatedProvider
 from engine.providers.prices import PriceTable
 from engine.providers.transport import Transport
 from engine.store.ids import new_id
@@ -70,7 +69,7 @@ class Gateway:
             sleep=asyncio.sleep,
             log=log,
             spend=self._spent.at,
-            simulated=simulated or InProcess(_simulated),
+            simulated=simulated or SimulatedProvider(),
         )
 
     async def start(self) -> None:
@@ -125,15 +124,6 @@ class Gateway:
             self.services.metrics.in_flight -= 1
             if exchange.cost is not None and exchange.cost.usd:
                 self._spent.add(exchange.wall, exchange.cost.usd)
-
-
-async def _simulated(
-    protocol: str, body: JsonObject, model: str, stream: bool
-) -> tuple[int, Mapping[str, str], AsyncIterator[bytes]]:
-    """The simulated provider, imported by the first request for it."""
-    from engine.providers.simulated import respond  # noqa: PLC0415
-
-    return await respond(protocol, body, model, stream)
 
 
 class _SpendClock:

@@ -88,17 +88,6 @@ async def _requests(session: aiohttp.ClientSession) -> AsyncIterator[Shown]:
             yield shown
             if not shown.more:
                 break
-    kind, _ = PROTOCOLS["Anthropic Messages"]
-    yield await _once(
-        session, "Anthropic Messages", "first provider fails", begin(kind, "flaky", "Summarise the last commit.")
-    )
-    yield await _once(
-        session,
-        "Anthropic Messages",
-        "the same, streamed",
-        begin(kind, "flaky", "Summarise the last commit again."),
-        stream=True,
-    )
 
 
 async def _once(
@@ -120,11 +109,12 @@ async def _once(
 
 
 def _print(shown: Shown) -> None:
+    """One line a request: what was asked, its class, how it reached the model, who was tried."""
     event = shown.event
-    chain = " → ".join(
-        f"{a['model']} ({a['meaning']})" if a.get("meaning") else str(a["model"]) for a in event.get("attempts", [])
-    )
-    click.echo(f"{shown.protocol:<19} {shown.what:<22} {event['routeClass']:<14} {chain}")
+    attempts = event.get("attempts", [])
+    chain = " → ".join(f"{a['model']} ({a['meaning']})" if a.get("meaning") else str(a["model"]) for a in attempts)
+    how = "as it is" if attempts and attempts[-1]["preserve"] else "translated"
+    click.echo(f"{shown.protocol:<19} {shown.what:<20} {event['routeClass']:<13} {how:<11} {chain}")
 
 
 def _summary(shown: list[Shown]) -> None:
