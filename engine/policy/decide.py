@@ -41,7 +41,7 @@ def begin(policy: Policy, facts: Facts, availability: Mapping[str, ProviderState
     own["vars"] = values
     for name, expression in policy.vars:
         try:
-            values[name] = expression.program.eval(own)
+            values[name] = expression.eval(own)
         except ExprError as error:
             case.hits.append(RuleHit("var", name, "error", detail=error.detail))
     return case

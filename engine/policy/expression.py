@@ -6,7 +6,7 @@ schema says (`x-phase: candidate`); a request's own phase knows no model yet, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,6 +38,8 @@ class Expression:
     source: str
     checked: Checked
     program: Program
+    eval: Callable[[Mapping[str, Any]], Any]
+    """Its value for these facts. Raises ExprError."""
     candidate: bool
     """It reads facts of a candidate."""
     span: Span | None = None
@@ -48,14 +50,10 @@ class Expression:
         """Dotted paths of the facts it reads."""
         return self.checked.refs
 
-    def value(self, facts: Mapping[str, Any]) -> Any:
-        """Its value for these facts. Raises ExprError."""
-        return self.program.eval(facts)
-
     def holds(self, facts: Mapping[str, Any]) -> bool:
         """Whether it is true; a condition without a value is not."""
         try:
-            return self.program.eval(facts) is True
+            return self.eval(facts) is True
         except ExprError:
             return False
 
@@ -77,7 +75,7 @@ class Template:
 
 def _said(part: Expression, facts: Mapping[str, Any]) -> str:
     try:
-        value = part.value(facts)
+        value = part.eval(facts)
     except ExprError:
         return "?"
     if isinstance(value, bool):
@@ -134,7 +132,7 @@ class Scope:
     def own(self, source: str) -> Expression:
         """A condition of the gateway itself. Raises CelProblems, which would be a defect of ours."""
         checked = check(parse(source), self.environment, "bool")
-        return Expression(source, checked, checked.program(), candidate=True)
+        return _bound(source, checked, candidate=True, span=None)
 
     def _compile(self, node: Node, source: str, offset: int, expect: Expect, phase: Phase) -> Expression | None:
         def tell(problem: CelProblem, *, warning: bool = False) -> None:
@@ -163,16 +161,21 @@ class Scope:
                 start, end = node.at(use.start + offset, use.end + offset)
                 self.problems.append(node.source.problem(start, end, "cel-phase", message, hint=hint))
             return None
-        return Expression(source, checked, checked.program(), bool(early), node.span)
+        return _bound(source, checked, candidate=bool(early), span=node.span)
 
     def _of_candidate(self, path: str) -> bool:
         return any(path == late or path.startswith(late + ".") for late in self.candidate_paths)
 
 
+def _bound(source: str, checked: Checked, *, candidate: bool, span: Span | None) -> Expression:
+    program = checked.program()
+    return Expression(source, checked, program, program.eval, candidate, span)
+
+
 def evaluate(expression: Expression, facts: Facts) -> tuple[bool | None, str]:
     """(value, why there is none) of a condition."""
     try:
-        return expression.program.eval(facts), ""
+        return expression.eval(facts), ""
     except ExprError as error:
         return None, error.detail
 

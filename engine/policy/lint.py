@@ -145,8 +145,7 @@ def _emptied_routes(policy: Policy, root: Node) -> Iterator[Problem]:
 
 
 def _is_static(rule: RequireRule) -> bool:
-    refs = rule.require.refs if rule.require is not None else frozenset()
-    return all(ref.startswith(_STATIC) and ref != "model.requested" for ref in refs)
+    return all(ref.startswith(_STATIC) and ref != "model.requested" for ref in rule.require.refs)
 
 
 def _fixed_models(policy: Policy, route: Route) -> list[Model]:
@@ -180,7 +179,7 @@ def _passes(policy: Policy, rule: RequireRule, model: Model) -> bool:
         "provider": {"name": provider.name, "local": provider.local},
     }
     try:
-        return rule.require is None or rule.require.value(known) is True
+        return rule.require.eval(known) is True
     except ExprError:
         return rule.on_error == "next"
 

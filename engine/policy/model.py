@@ -73,7 +73,7 @@ class Rule:
     """Evaluated and recorded, not obeyed."""
     on_error: str
     """What happens when a condition has no value: `next`, `deny` or `class`."""
-    since: str = ""
+    since: str
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -92,7 +92,7 @@ class OverrideRule(Rule):
 
 @dataclass(slots=True, frozen=True, eq=False)
 class RequireRule(Rule):
-    require: Expression | None = None
+    require: Expression
     when: Expression | None = None
 
 
