@@ -1,7 +1,7 @@
 """The simulated provider: answers in process and offline, on the provider's side of all three wires.
 
 It is deterministic: the same request to the same model gets the same answer, ids and token counts included, whatever the
-time. It knows a request's shape and size, never its words, and so never repeats them. It shares no code with the protocols
+time, whole or streamed. It knows a request's shape and size, never its words, and so never repeats them. It shares no code with the protocols
 that talk to it, so that a mistake there shows.
 
 Models choose its behaviour:
@@ -102,7 +102,8 @@ class SimulatedProvider:
         Raises ProviderError for a scripted lost connection, KeyError for a protocol that is none of the three.
         """
         wire = _WIRES[protocol]
-        canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+        asked = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
+        canonical = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
         mark = hashlib.sha256(f"{protocol} {model_name} ".encode() + canonical).hexdigest()
         made = answer(wire.read(body), model=model_name, mark=mark, characters=len(canonical))
         fault = self._fault(model_name, mark)

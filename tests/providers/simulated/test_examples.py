@@ -22,11 +22,21 @@ LEAVES = st.one_of(
     st.just({"type": "boolean"}),
     st.just({"type": "null"}),
     st.just({}),
-    st.builds(lambda low, span: {"type": "integer", "minimum": low, "maximum": low + span}, st.integers(-50, 50), st.integers(0, 9)),
+    st.builds(
+        lambda low, span: {"type": "integer", "minimum": low, "maximum": low + span},
+        st.integers(-50, 50),
+        st.integers(0, 9),
+    ),
     st.builds(lambda low: {"type": "integer", "exclusiveMinimum": low}, st.integers(-50, 50)),
-    st.builds(lambda low, span: {"type": "number", "minimum": low, "maximum": low + span}, st.floats(-9, 9), st.floats(0, 9)),
+    st.builds(
+        lambda low, span: {"type": "number", "minimum": low, "maximum": low + span}, st.floats(-9, 9), st.floats(0, 9)
+    ),
     st.builds(lambda step: {"type": "integer", "multipleOf": step}, st.integers(1, 9)),
-    st.builds(lambda least, span: {"type": "string", "minLength": least, "maxLength": least + span}, st.integers(0, 20), st.integers(0, 20)),
+    st.builds(
+        lambda least, span: {"type": "string", "minLength": least, "maxLength": least + span},
+        st.integers(0, 20),
+        st.integers(0, 20),
+    ),
     st.builds(lambda options: {"enum": options}, st.lists(st.integers() | st.text(max_size=5), min_size=1, max_size=4)),
     st.builds(lambda value: {"const": value}, st.integers() | st.text(max_size=5) | st.none()),
     st.just({"type": ["string", "null"]}),
@@ -44,10 +54,21 @@ def grown(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
                 lambda required: {"type": "object", "properties": given, "required": required}
             )
         ),
-        fields.map(lambda given: {"type": "object", "properties": given, "required": list(given), "additionalProperties": False}),
+        fields.map(
+            lambda given: {
+                "type": "object",
+                "properties": given,
+                "required": list(given),
+                "additionalProperties": False,
+            }
+        ),
         st.builds(lambda item, least: {"type": "array", "items": item, "minItems": least}, inner, st.integers(0, 3)),
         st.lists(inner, min_size=1, max_size=3).map(lambda options: {"anyOf": options}),
-        inner.map(lambda one: {"allOf": [{"type": "object", "properties": {"x": one}, "required": ["x"]}, {"required": ["x"]}]}),
+        inner.map(
+            lambda one: {
+                "allOf": [{"type": "object", "properties": {"x": one}, "required": ["x"]}, {"required": ["x"]}]
+            }
+        ),
     )
 
 
@@ -73,7 +94,9 @@ def test_tools_of_real_agents_get_valid_arguments(shared: Path) -> None:
         body = json.loads(path.read_bytes()).get("body")
         for tool in body.get("tools") or [] if isinstance(body, dict) else []:
             for one in [tool, *(tool.get("tools") or [])]:
-                schema = one.get("input_schema") or one.get("parameters") or (one.get("function") or {}).get("parameters")
+                schema = (
+                    one.get("input_schema") or one.get("parameters") or (one.get("function") or {}).get("parameters")
+                )
                 if isinstance(schema, dict):
                     schemas[json.dumps(schema, sort_keys=True)] = schema
     wrong = {text[:80]: found for text, schema in schemas.items() if (found := problems(schema, example_of(schema)))}
