@@ -19,8 +19,8 @@ from engine.policy.model import Policy
 from engine.protocols.registry import PROTOCOLS
 from engine.providers.credentials import Credentials
 from engine.providers.health import Health
-from engine.providers.simulated import SimulatedProvider
 from engine.providers.prices import PriceTable
+from engine.providers.simulated import SimulatedProvider
 from engine.providers.transport import Transport
 from engine.store.ids import new_id
 from engine.store.ledger import Ledger, NullLedger
@@ -34,6 +34,19 @@ class Loaded:
 
     policy: Policy
     pipeline: Pipeline
+
+
+@dataclass(slots=True, frozen=True)
+class ReloadState:
+    """How the last reload went."""
+
+    ok: bool = True
+    count: int = 0
+    """Policies taken over since the start."""
+    failures: int = 0
+    at: datetime | None = None
+    error: str = ""
+    """`file:line:column: message` of the first problem, empty when all is well."""
 
 
 class Gateway:
@@ -50,6 +63,7 @@ class Gateway:
     ) -> None:
         """`state` is the folder of the ledger; None keeps events in memory only. Raises PolicyInvalid."""
         self.loaded = Loaded(policy, compile_pipeline(policy))
+        self.reload = ReloadState()
         self._environ = environ
         keep = state is not None and policy.settings.telemetry_enabled
         self._spent = _SpendClock()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.places import policy_option, state_folder, state_option
+from engine.cli.policy_source import PolicySource
 from engine.cli.screen import fail, invalid_policy
 from engine.llm.errors import GatewayError
 from engine.policy.problems import PolicyInvalid
@@ -48,13 +49,17 @@ def run(policy: str | None, port: int | None, host: str | None, config: Path | N
       sbgw run --policy thrifty                a shipped policy
       sbgw run --policy policies/mine.yaml     your own
     """
-    loaded = load(policy, config)
+    try:
+        source = PolicySource.find(policy, config)
+        loaded = source.load()
+    except PolicyInvalid as error:
+        invalid_policy(error)
     state = state_folder(state_dir)
     bind, listen_on = host or loaded.settings.host, loaded.settings.port if port is None else port
     if bind not in ("127.0.0.1", "localhost", "::1") and loaded.settings.auth == "none":
         fail(f"refusing to listen on {bind} without authentication", "set `settings: {auth: {mode: local-key}}`")
     try:
-        code = _loop(_serve(loaded, bind, listen_on, state))
+        code = _loop(_serve(source, loaded, (bind, listen_on), state))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             fail(f"port {listen_on} is in use", "is the gateway running already? Choose another port with --port")
@@ -62,17 +67,10 @@ def run(policy: str | None, port: int | None, host: str | None, config: Path | N
     sys.exit(code)
 
 
-def load(policy: str | None, config: Path | None) -> Policy:
+def load(policy: str | None, config: Path | None = None) -> Policy:
     """The policy to serve, with a gateway.config.json applied. Prints what is wrong and stops when it can't be used."""
-    from engine.policy.gateway_config import find_config, read_config
-    from engine.policy.load import load_policy
-
     try:
-        found = config or find_config(Path.cwd())
-        overlay = read_config(found, trusted=config is not None) if found else None
-        return load_policy(
-            policy or (overlay.policy if overlay else "default"), overlay=overlay.fragment if overlay else None
-        )
+        return PolicySource.find(policy, config).load()
     except PolicyInvalid as error:
         invalid_policy(error)
     except GatewayError as error:
@@ -88,17 +86,20 @@ def _loop(main: object) -> int:
     return int(uvloop.run(main))  # type: ignore[arg-type]
 
 
-async def _serve(policy: Policy, host: str, port: int, state: Path) -> int:
+async def _serve(source: PolicySource, policy: Policy, address: tuple[str, int], state: Path) -> int:
+    """Serve until a signal comes; the exit code."""
     from engine.cli.log import log
     from engine.gateway import Gateway
     from engine.guard import Guard
+    from engine.reload import Reloader
     from engine.server import Server, listen
     from engine.store.key import gateway_key
 
+    host, port = address
     key, from_environment = gateway_key(state, os.environ)
     gateway = Gateway(policy, environ=os.environ, state=state, log=log)
     await gateway.start()
-    keys = [key] if policy.settings.auth == "local-key" else []
+    keys = [key, *source.keys] if policy.settings.auth == "local-key" else []
     server = Server(gateway, Guard.of(port=port, names=[host], keys=keys), state=state)
     try:
         runner, used = await listen(server, host, port)
@@ -118,7 +119,9 @@ async def _serve(policy: Policy, host: str, port: int, state: Path) -> int:
     )
     click.echo(f"listening on http://{host}:{used}")
     sys.stdout.flush()
+    reloader = asyncio.create_task(Reloader(gateway, source.load, extra=source.files, log=log).run())
     await stop.wait()
+    reloader.cancel()
     click.echo("stopping: requests under way may finish (again to stop at once)", err=True)
     drain = asyncio.ensure_future(runner.cleanup())
     rush = asyncio.ensure_future(hurry.wait())

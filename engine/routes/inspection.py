@@ -9,7 +9,7 @@ from aiohttp import web
 
 from engine import __version__
 from engine.bodies import read_body
-from engine.gateway import Gateway
+from engine.gateway import Gateway, ReloadState
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import WireProtocol
@@ -27,12 +27,13 @@ class Inspection:
     async def health(self, request: web.Request) -> web.StreamResponse:
         """`GET /health`: open, so it says only whether we work; providers and their keys are not named to strangers."""
         gateway = self._gateway
-        ledger = gateway.services.ledger
+        ledger, reload = gateway.services.ledger, gateway.reload
         body: JsonObject = {
-            "status": "ok" if ledger.ok else "degraded",
+            "status": "ok" if ledger.ok and reload.ok else "degraded",
             "version": __version__,
             "policy": gateway.loaded.policy.label,
             "uptimeSeconds": round(time.time() - gateway.started_at, 1),
+            "policyReload": "ok" if reload.ok else f"refused, the policy above still serves: {reload.error}",
             "ledger": "ok" if ledger.ok else "not writing; events are kept in memory",
         }
         return json_response(body)
@@ -42,10 +43,17 @@ class Inspection:
         gateway = self._gateway
         wants_json = request.query.get("format") == "json" or "application/json" in request.headers.get("Accept", "")
         if not wants_json:
-            text = gateway.services.metrics.prometheus()
+            text = gateway.services.metrics.prometheus() + _reload_metrics(gateway.reload)
             return web.Response(text=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
         body = gateway.services.metrics.as_json()
         body["providers"] = gateway.services.health.snapshot(gateway.loaded.policy, gateway.services.credentials)
+        body["policy"] = {
+            "label": gateway.loaded.policy.label,
+            "reloads": gateway.reload.count,
+            "reloadFailures": gateway.reload.failures,
+            "lastReloadOk": gateway.reload.ok,
+            "lastReloadError": gateway.reload.error,
+        }
         return json_response(body)
 
     async def recent(self, request: web.Request) -> web.StreamResponse:
@@ -98,6 +106,19 @@ class Inspection:
         if "system" in body or anthropic_tools or "anthropic-version" in request.headers:
             return protocols["anthropic-messages"]
         return protocols["openai-chat"]
+
+
+def _reload_metrics(state: ReloadState) -> str:
+    """How hot reload fares, as Prometheus reports its own."""
+    return (
+        "# HELP sbgw_policy_last_reload_ok Whether the policy on disk is the one that serves.\n"
+        "# TYPE sbgw_policy_last_reload_ok gauge\n"
+        f"sbgw_policy_last_reload_ok {int(state.ok)}\n"
+        "# HELP sbgw_policy_reloads_total Saved policies, by whether they were taken over.\n"
+        "# TYPE sbgw_policy_reloads_total counter\n"
+        f'sbgw_policy_reloads_total{{result="taken"}} {state.count}\n'
+        f'sbgw_policy_reloads_total{{result="refused"}} {state.failures}\n'
+    )
 
 
 class _NoResponder:
