@@ -154,7 +154,12 @@ def test_the_quirk_decides_without_a_total() -> None:
 
 @pytest.mark.parametrize(
     ("held", "usd"),
-    [({"cost": 0.5}, 0.5), ({"cost": {"total_cost": 0.25}}, 0.25), ({"cost_in_usd_ticks": 2_073_250}, 0.000207325), ({"x": 1}, None)],
+    [
+        ({"cost": 0.5}, 0.5),
+        ({"cost": {"total_cost": 0.25}}, 0.25),
+        ({"cost_in_usd_ticks": 2_073_250}, 0.000207325),
+        ({"x": 1}, None),
+    ],
 )
 def test_a_providers_own_price_is_kept(held: dict[str, Any], usd: float | None) -> None:
     """Three ways to state it."""

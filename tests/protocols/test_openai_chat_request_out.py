@@ -138,7 +138,10 @@ def test_repeated_ids_are_told_apart() -> None:
 def test_ids_fit_in_calls_and_results_alike(rule: Any) -> None:
     """A call and its result bear the same acceptable id."""
     sent = messages(
-        user("hi"), assistant(ToolCall("functions.f:0", "f")), user(result("functions.f:0", "1")), quirks=Quirks(tool_id=rule)
+        user("hi"),
+        assistant(ToolCall("functions.f:0", "f")),
+        user(result("functions.f:0", "1")),
+        quirks=Quirks(tool_id=rule),
     )
     call_id = sent[1]["tool_calls"][0]["id"]
     assert sent[2]["tool_call_id"] == call_id
@@ -292,7 +295,12 @@ def test_tools_of_every_kind() -> None:
     """Namespaces are flattened, custom tools take a text, searched-for tools wait, provider tools go."""
     tools = (
         READ,
-        Tool("apply", "Applies.", kind="custom", extra={"format": {"type": "grammar", "syntax": "lark", "definition": "x: y"}}),
+        Tool(
+            "apply",
+            "Applies.",
+            kind="custom",
+            extra={"format": {"type": "grammar", "syntax": "lark", "definition": "x: y"}},
+        ),
         Tool("team", kind="namespace", members=(Tool("spawn", "Spawns."),)),
         Tool("found", "Found.", deferred=True),
         Tool("hidden", "Hidden.", deferred=True),
@@ -302,8 +310,12 @@ def test_tools_of_every_kind() -> None:
     )
     reference = Opaque("anthropic-messages", {"type": "tool_reference", "tool_name": "found"})
     said = (user("hi"), assistant(ToolCall("a", "search")), user(ToolResult("a", (reference,))))
-    body, losses = encode(request(*said, tools=tools, tool_choice=ToolChoice("tool", "spawn"), parallel_tool_calls=False))
-    golden("tools.json", {key: body[key] for key in ("tools", "tool_choice", "parallel_tool_calls")} | {"losses": losses})
+    body, losses = encode(
+        request(*said, tools=tools, tool_choice=ToolChoice("tool", "spawn"), parallel_tool_calls=False)
+    )
+    golden(
+        "tools.json", {key: body[key] for key in ("tools", "tool_choice", "parallel_tool_calls")} | {"losses": losses}
+    )
     assert body["messages"][2]["content"] == "[tool found is now available]"
 
 

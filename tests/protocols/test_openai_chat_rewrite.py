@@ -36,7 +36,13 @@ def test_only_the_model_changes() -> None:
         "model": "m",
         "messages": [
             {"role": "developer", "content": "x"},
-            {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning": "r", "reasoning_details": [{"a": 1}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [CALL],
+                "reasoning": "r",
+                "reasoning_details": [{"a": 1}],
+            },
             {"role": "tool", "tool_call_id": "functions.f:0", "content": "1"},
         ],
         "max_tokens": 10**9,

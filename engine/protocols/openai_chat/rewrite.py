@@ -30,7 +30,7 @@ def rewrite(body: JsonObject, target: Target) -> JsonObject:
     out = {**body, "model": target.model.name}
     _limit(out, target, moved=moved)
     _reasoning(out, target.quirks)
-    _fields(out, target.quirks)
+    _fields(out, target.quirks, moved=moved)
     messages = body.get("messages")
     if isinstance(messages, list):
         out["messages"] = _Messages(target, moved=moved, tools=bool(body.get("tools"))).rewritten(messages)
@@ -59,7 +59,7 @@ def _limit(out: JsonObject, target: Target, *, moved: bool) -> None:
         out.update(renamed)
 
 
-def _fields(out: JsonObject, quirks: Quirks) -> None:
+def _fields(out: JsonObject, quirks: Quirks, *, moved: bool) -> None:
     gone = set(quirks.drop)
     if not quirks.sampling:
         gone |= {"temperature", "top_p", "top_k"}
@@ -78,7 +78,8 @@ def _fields(out: JsonObject, quirks: Quirks) -> None:
         out.pop(name, None)
     choice = out.get("tool_choice")
     if choice in ("required", "any"):
-        out["tool_choice"] = quirks.tool_choice_any if quirks.forced_tools else "auto"
+        word = quirks.tool_choice_any if moved or quirks.tool_choice_any != "required" else choice
+        out["tool_choice"] = word if quirks.forced_tools else "auto"
     elif isinstance(choice, dict) and not quirks.forced_tools:
         out["tool_choice"] = "auto"
 
