@@ -41,7 +41,7 @@ def quirks_of(fields: dict[str, Any]) -> Quirks:
 
 def frames(*events: dict[str, Any]) -> list[SSEEvent]:
     """Events as a provider sends them."""
-    return [SSEEvent(event.get("type", ""), orjson.dumps(event).decode()) for event in events]
+    return [SSEEvent(event.get("type") or "", orjson.dumps(event).decode()) for event in events]
 
 
 def decode(

@@ -52,7 +52,7 @@ def test_one_turn_is_one_message() -> None:
     )  # fmt: skip
     user, turn, results = request.messages
     assert Message("user", (Text("go"),)) == user
-    assert {"id": "msg_1", "phase": "commentary"} == turn.extra
+    assert turn.extra == {"id": "msg_1", "phase": "commentary"}
     assert (
         Thinking("hm", "E", summary=True, id="rs_1", origin=NAME),
         Text("ok"),
@@ -69,7 +69,7 @@ def test_a_second_message_of_a_turn_is_a_message() -> None:
     """Commentary and final answer keep their own ids and phases."""
     said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x"}]}
     request = decode({**said, "phase": "commentary"}, {**said, "phase": "final_answer"})
-    assert ["commentary", "final_answer"] == [message.extra["phase"] for message in request.messages]
+    assert [message.extra["phase"] for message in request.messages] == ["commentary", "final_answer"]
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_tools_of_every_kind() -> None:
         ],
     )  # fmt: skip
     read, late, never, group, search, chat, execute = request.tools
-    assert ("Reads.", {"type": "object"}, False, {"new": 1}) == (read.description, read.schema, read.strict, read.extra)
-    assert (False, True) == (late.deferred, never.deferred)
-    assert ("namespace", "read") == (group.kind, group.members[0].name)
-    assert ("server", "web_search", True) == (search.kind, search.name, search.extra["external_web_access"])
-    assert ("chat_form", {"type": "object"}) == (chat.name, chat.schema)
-    assert ("custom", {"format": {"type": "text"}}) == (execute.kind, execute.extra)
+    assert (read.description, read.schema, read.strict, read.extra) == ("Reads.", {"type": "object"}, False, {"new": 1})
+    assert (late.deferred, never.deferred) == (False, True)
+    assert (group.kind, group.members[0].name) == ("namespace", "read")
+    assert (search.kind, search.name, search.extra["external_web_access"]) == ("server", "web_search", True)
+    assert (chat.name, chat.schema) == ("chat_form", {"type": "object"})
+    assert (execute.kind, execute.extra) == ("custom", {"format": {"type": "text"}})
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_an_allow_list_leaves_the_listed_tools() -> None:
         ],
         tool_choice={"type": "allowed_tools", "mode": "required", "tools": allowed},
     )
-    assert ["a", "web_search", "n"] == [tool.name for tool in request.tools]
-    assert ["inner"] == [member.name for member in request.tools[2].members]
+    assert [tool.name for tool in request.tools] == ["a", "web_search", "n"]
+    assert [member.name for member in request.tools[2].members] == ["inner"]
     assert ToolChoice("required") == request.tool_choice
 
 
@@ -190,23 +190,23 @@ def test_settings() -> None:
         metadata={"a": "b"},
     )  # fmt: skip
     assert Message("system", (Text("be good"),)) == request.messages[0]
-    assert (True, 0, 0.5, 100, False) == (
+    assert (
         request.stream,
         request.temperature,
         request.top_p,
         request.max_output_tokens,
         request.parallel_tool_calls,
-    )
+    ) == (True, 0, 0.5, 100, False)
     assert Reasoning(True, "low", summary="auto", extra={"context": "all_turns"}) == request.reasoning
     assert OutputFormat("json_schema", "n", {"type": "object"}, True, {"description": "d"}) == request.output_format
-    assert ("key", "me", "flex", NAME) == (request.cache_key, request.user, request.service_tier, request.protocol)
-    assert {
+    assert (request.cache_key, request.user, request.service_tier, request.protocol) == ("key", "me", "flex", NAME)
+    assert request.extra == {
         "store": False,
         "include": ["reasoning.encrypted_content"],
         "metadata": {"a": "b"},
         "safety_identifier": "me",
         "text": {"verbosity": "low"},
-    } == request.extra
+    }
 
 
 def test_foreign_reasoning_comes_back() -> None:

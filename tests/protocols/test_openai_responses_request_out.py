@@ -97,13 +97,13 @@ def test_own_reasoning_goes_back() -> None:
     """Sealed reasoning of this protocol returns whole, before what it led to."""
     thought = Thinking("short", "E", summary=True, id="rs_1", origin=NAME)
     body, losses = encode(user("x"), assistant(thought, ToolCall("c", "read")), user(ToolResult("c")))
-    assert {
+    assert body["input"][1] == {
         "type": "reasoning",
         "summary": [{"type": "summary_text", "text": "short"}],
         "encrypted_content": "E",
         "id": "rs_1",
-    } == body["input"][1]
-    assert [] == losses
+    }
+    assert losses == []
 
 
 @pytest.mark.parametrize(
@@ -117,25 +117,27 @@ def test_own_reasoning_goes_back() -> None:
 def test_what_can_not_be_verified_stays_here(thought: Thinking) -> None:
     """Another protocol's seal, or reasoning that the provider would have to look up, is dropped and declared."""
     body, losses = encode(user("x"), assistant(thought, "so"), user("y"))
-    assert ["message"] * 3 == kinds(body)
-    assert ["thinking.signature"] == losses
+    assert kinds(body) == ["message"] * 3
+    assert losses == ["thinking.signature"]
 
 
 def test_an_echo_is_plain_text() -> None:
     """Providers that want the reasoning back get it readable, whoever made it."""
     body, losses = encode(user("x"), assistant(Thinking("t"), "so"), user("y"), quirks=Quirks(echo_reasoning=True))
-    assert {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "t"}]} == body["input"][
-        1
-    ]
-    assert [] == losses
+    assert body["input"][1] == {
+        "type": "reasoning",
+        "summary": [],
+        "content": [{"type": "reasoning_text", "text": "t"}],
+    }
+    assert losses == []
 
 
 def test_reasoning_is_never_last() -> None:
     """Reasoning that led to nothing is left out: the API refuses it."""
     thought = Thinking(opaque="E", origin=NAME)
     body, losses = encode(user("x"), assistant(thought, thought), user("y"))
-    assert ["message", "message"] == kinds(body)
-    assert ["thinking.signature"] == losses
+    assert kinds(body) == ["message", "message"]
+    assert losses == ["thinking.signature"]
 
 
 def test_results_find_the_call_of_their_turn() -> None:
@@ -145,17 +147,17 @@ def test_results_find_the_call_of_their_turn() -> None:
     first, second = (item["call_id"] for item in body["input"] if item["type"] == "function_call")
     outputs = {item["call_id"]: item["output"] for item in body["input"] if item["type"] == "function_call_output"}
     assert {first: "[no result was recorded]", second: "found"} == outputs
-    assert "call_0" == first
+    assert first == "call_0"
 
 
 def test_calls_of_one_turn_may_share_an_id() -> None:
     """Results with the same id answer the calls in order."""
     call = ToolCall("", "read")
     body, _ = encode(user("x"), assistant(call, call), user(ToolResult("", (Text("1"),)), ToolResult("", (Text("2"),))))
-    assert ["1", "2"] == [item["output"] for item in body["input"] if "output" in item]
+    assert [item["output"] for item in body["input"] if "output" in item] == ["1", "2"]
     ids = [item["call_id"] for item in body["input"] if "call_id" in item]
     assert ids[:2] == ids[2:]
-    assert 2 == len(set(ids))
+    assert len(set(ids)) == 2
 
 
 def test_item_ids_are_the_apis_own_and_sent_once() -> None:
@@ -163,7 +165,7 @@ def test_item_ids_are_the_apis_own_and_sent_once() -> None:
     body, _ = encode(
         assistant(ToolCall("a", "read", item_id="fc_1"), ToolCall("b", "read", item_id="fc_1"), ToolCall("c", "read", item_id="x"))
     )  # fmt: skip
-    assert ["fc_1", None, None] == [item.get("id") for item in body["input"][:3]]
+    assert [item.get("id") for item in body["input"][:3]] == ["fc_1", None, None]
 
 
 def test_custom_tools_and_namespaces_are_native() -> None:
@@ -179,11 +181,11 @@ def test_custom_tools_and_namespaces_are_native() -> None:
         tools=tools,
         protocol="openai-chat",
     )
-    assert ["custom", "namespace"] == [tool["type"] for tool in body["tools"]]
+    assert [tool["type"] for tool in body["tools"]] == ["custom", "namespace"]
     assert body["tools"][1]["tools"][0]["name"] == body["input"][2]["name"]
-    assert ("patch", "raw") == (body["input"][1]["name"], body["input"][1]["input"])
-    assert ["custom_tool_call_output", "function_call_output"] == kinds(body)[3:]
-    assert [] == losses
+    assert (body["input"][1]["name"], body["input"][1]["input"]) == ("patch", "raw")
+    assert kinds(body)[3:] == ["custom_tool_call_output", "function_call_output"]
+    assert losses == []
 
 
 def test_names_come_back() -> None:
@@ -204,15 +206,15 @@ def test_deferred_tools_wait_for_their_search() -> None:
     found = ToolResult("s", (Opaque("anthropic-messages", {"type": "tool_reference", "tool_name": "b"}),))
     tools = (Tool("search"), Tool("a", deferred=True), Tool("b", deferred=True))
     body, losses = encode(user("x"), assistant(ToolCall("s", "search")), user(found), tools=tools)
-    assert ["search", "b"] == [tool["name"] for tool in body["tools"]]
-    assert ["tool_search"] == losses
+    assert [tool["name"] for tool in body["tools"]] == ["search", "b"]
+    assert losses == ["tool_search"]
 
 
 def test_the_providers_own_search_leaves_all_tools_shown() -> None:
     """Without the search that could find them, deferred tools would be lost."""
     search = Tool("s", kind="server", protocol="anthropic-messages", extra={"type": "tool_search_tool_bm25_20251119"})
     body, losses = encode(user("x"), tools=(search, Tool("a", deferred=True)))
-    assert ["a"] == [tool["name"] for tool in body["tools"]]
+    assert [tool["name"] for tool in body["tools"]] == ["a"]
     assert "tool_search" in losses
 
 
@@ -267,10 +269,10 @@ def test_own_extras_go_back() -> None:
     request = WIRE.decode_request(body)
     again, losses = WIRE.encode_request(request, target())
     assert {**body, "model": "target-model"} == {**again, "input": body["input"]}
-    assert [] == losses
+    assert losses == []
     strict, losses = WIRE.encode_request(request, target(Quirks(strict=True)))
     assert {"client_metadata", "brand_new"} == again.keys() - strict.keys()
-    assert ["unknown_field"] == losses
+    assert losses == ["unknown_field"]
 
 
 class TestRewrite:
@@ -282,7 +284,7 @@ class TestRewrite:
         before = copy.deepcopy(body)
         rewritten = WIRE.rewrite(body, target())
         assert before == body
-        assert ["z", "model", "input", "reasoning"] == list(rewritten)
+        assert list(rewritten) == ["z", "model", "input", "reasoning"]
         assert {**before, "model": "target-model"} == rewritten
         assert rewritten["input"] is body["input"]
 
@@ -296,11 +298,11 @@ class TestRewrite:
             "user": "u",
         }
         quirks = Quirks(efforts=("low", "high"), sampling=False, drop=("user",))
-        assert {
+        assert WIRE.rewrite(body, target(quirks)) == {
             "model": "target-model",
             "input": "x",
             "reasoning": {"effort": "high", "summary": "auto"},
-        } == WIRE.rewrite(body, target(quirks))
+        }
 
     def test_our_own_reasoning_stays_here(self) -> None:
         """Items that we made of another protocol's reasoning never reach a provider of this one."""

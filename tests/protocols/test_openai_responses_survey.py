@@ -48,9 +48,9 @@ def test_counts_turns_and_tools() -> None:
             instructions="hello",
         )
     )
-    assert (7, 2, 3, 2) == (found.messages, found.turns, found.tool_calls, found.tool_results)
-    assert (2, 1, ("read", "read")) == (found.tools, found.server_tools, found.tool_names)
-    assert ("tool", 12, "do it") == (found.last_role, found.system_bytes, found.newest_user_text)
+    assert (found.messages, found.turns, found.tool_calls, found.tool_results) == (7, 2, 3, 2)
+    assert (found.tools, found.server_tools, found.tool_names) == (2, 1, ("read", "read"))
+    assert (found.last_role, found.system_bytes, found.newest_user_text) == ("tool", 12, "do it")
     assert {"thinking.signature", "namespace", "web_search"} == found.requires
 
 
@@ -59,20 +59,20 @@ def test_injected_text_is_not_what_the_user_wrote() -> None:
     found = WIRE.survey(
         body(user("fix the bug"), assistant("ok"), user("<environment_context>cwd</environment_context>"))
     )
-    assert ("fix the bug", "user", 0) == (found.newest_user_text, found.last_role, found.tool_results)
+    assert (found.newest_user_text, found.last_role, found.tool_results) == ("fix the bug", "user", 0)
 
 
 def test_a_string_is_a_message() -> None:
     """Plain text input is one user message."""
     found = WIRE.survey({"model": "m", "input": "hi", "stream": True, "max_output_tokens": 5, "temperature": 0})
-    assert (1, "user", "hi", True, 5, 0.0) == (
+    assert (
         found.messages,
         found.last_role,
         found.newest_user_text,
         found.stream,
         found.max_output_tokens,
         found.temperature,
-    )
+    ) == (1, "user", "hi", True, 5, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,10 @@ def encode_error(error: GatewayError, *, event_id: str) -> tuple[int, JsonObject
     headers: dict[str, str] = {}
     if event_id:
         headers["x-request-id"] = event_id
-    if error.retryable is False:
-        headers["x-should-retry"] = "false"
     status, kind, code = _place(error)
-    if (status == 429 and kind != "insufficient_quota") or error.retry_after is not None:
+    if kind == "insufficient_quota" or (error.retryable is False and error.retry_after is None):
+        headers["x-should-retry"] = "false"
+    elif status == 429 or error.retry_after is not None:
         wait = _DEFAULT_WAIT if error.retry_after is None else error.retry_after
         headers["retry-after"] = str(math.ceil(wait))
     if isinstance(error, ProviderError) and (body := _own_body(error)) is not None:

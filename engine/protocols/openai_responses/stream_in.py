@@ -100,7 +100,8 @@ class Decoder:
             case "response.in_progress" | "response.queued":
                 return [*self._start(value.get("response")), Progress()]
             case _ if kind.startswith("response."):
-                if (lane := self._lane(kind, value)) is not None:
+                lane = self._lane(kind, value)
+                if lane is not None and not lane.done:
                     lane.event(kind, value)
                 if kind.endswith(_SIGNS_OF_LIFE):
                     return [*self._tell(), Progress()]
