@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.policy.clients import identify
+from engine.policy.clients import AGENTS, identify
 from engine.policy.decide import ProviderState, decide
 from engine.policy.decision import Decision
 from engine.policy.facts import FactContext, build, complete, schema, validate
@@ -143,6 +143,12 @@ def test_default_sends_side_work_to_cheaper_hosts() -> None:
     assert chain(decided("default", TITLE)) == [*cheap, OPUS, "openai/gpt-6-luna"]
     assert chain(decided("default", TITLE, keys={"groq", "anthropic"})) == [cheap[1], OPUS]
     assert chain(decided("default", TITLE, keys={"anthropic"})) == [OPUS]
+
+
+@pytest.mark.parametrize("client", sorted(AGENTS))
+def test_agents_of_the_policy_are_those_of_the_facts(client: str) -> None:
+    """Every client that is known to offer tools with its main work has side work in the policy."""
+    assert decided("default", {}, client=client).vars["side_work"] is True
 
 
 def test_default_leaves_programs_alone() -> None:
