@@ -62,7 +62,8 @@ class Gateway:
         simulated: Simulated | None = None,
     ) -> None:
         """`state` is the folder of the ledger; None keeps events in memory only. Raises PolicyInvalid."""
-        self.loaded = Loaded(policy, compile_pipeline(policy))
+        prices = PriceTable.load(policy.models.values(), policy.providers)
+        self.loaded = _loaded(policy, prices)
         self.reload = ReloadState()
         self._environ = environ
         keep = state is not None and policy.settings.telemetry_enabled
@@ -73,7 +74,7 @@ class Gateway:
             credentials=Credentials(policy.providers.values(), environ),
             transport=Transport(),
             health=Health(time.monotonic),
-            prices=PriceTable.load(policy.models.values(), policy.providers),
+            prices=prices,
             ledger=Ledger(state / "ledger.sqlite") if keep and state is not None else NullLedger(),
             metrics=Metrics(),
             sessions=Sessions(),
@@ -99,9 +100,10 @@ class Gateway:
 
     def swap(self, policy: Policy) -> None:
         """Serve new requests by `policy`; those under way keep theirs. Raises PolicyInvalid and changes nothing then."""
-        loaded = Loaded(policy, compile_pipeline(policy))
+        prices = PriceTable.load(policy.models.values(), policy.providers)
+        loaded = _loaded(policy, prices)
         self.services.credentials = Credentials(policy.providers.values(), self._environ)
-        self.services.prices = PriceTable.load(policy.models.values(), policy.providers)
+        self.services.prices = prices
         self.loaded = loaded
 
     def exchange(
@@ -138,6 +140,12 @@ class Gateway:
             self.services.metrics.in_flight -= 1
             if exchange.cost is not None and exchange.cost.usd:
                 self._spent.add(exchange.wall, exchange.cost.usd)
+
+
+def _loaded(policy: Policy, prices: PriceTable) -> Loaded:
+    """`policy` with its price facts filled in, and its graph proved. Raises PolicyInvalid."""
+    priced = policy.priced(prices.rates())
+    return Loaded(priced, compile_pipeline(priced))
 
 
 class _SpendClock:
