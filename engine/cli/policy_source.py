@@ -20,6 +20,8 @@ class PolicySource:
     """The configuration was named by the user, so all of it applies."""
     keys: tuple[str, ...] = ()
     """Keys for this gateway that the configuration holds, known after `load`."""
+    notes: tuple[str, ...] = ()
+    """What the configuration says that has another meaning here, known after `load`."""
 
     @classmethod
     def find(cls, ref: str | None, config: Path | None) -> PolicySource:
@@ -36,7 +38,7 @@ class PolicySource:
         if self.config is None:
             return load_policy(self.ref or "default")
         config = read_config(self.config, trusted=self.trusted)
-        self.keys = config.keys
+        self.keys, self.notes = config.keys, config.notes
         return load_policy(self.ref or config.policy, overlay=config.root)
 
     @property

@@ -54,6 +54,8 @@ def run(policy: str | None, port: int | None, host: str | None, config: Path | N
         loaded = source.load()
     except PolicyInvalid as error:
         invalid_policy(error)
+    for note in source.notes:
+        click.echo(f"{source.config}: {note}", err=True)
     state = state_folder(state_dir)
     bind, listen_on = host or loaded.settings.host, loaded.settings.port if port is None else port
     if bind not in ("127.0.0.1", "localhost", "::1") and loaded.settings.auth == "none":

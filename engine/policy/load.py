@@ -96,15 +96,19 @@ def _load(ref: str, search: Path, loader: _Loader, overlay: Node | None = None) 
         hint = f"shipped: {listing(shipped_policies())}; or give a path"
         return None, [Source(ref, "").problem(0, 1, "policy-missing", message, hint=hint)]
     problems = loader.read(path, ())
-    if overlay is not None and loader.layers:
+    if overlay is not None and loader.complete:
         problems += loader.overlay(overlay)
     return _finish(loader, problems, path.stem)
 
 
 def _find(ref: str, search: Path) -> Path | None:
-    """The file that `ref` means: a path that exists, else a shipped policy."""
+    """The file that `ref` means: a path that exists, else a shipped policy.
+
+    A bare word is a shipped name first: a file of that name may lie in a repository that somebody else wrote.
+    """
     path = search / ref
-    if path.is_file():
+    bare = "." not in ref and Path(ref).name == ref
+    if path.is_file() and not (bare and ref in shipped_policies()):
         return path
     name = ref if ref.endswith((".yaml", ".yml")) else f"{ref}.yaml"
     if Path(name).name != name or Path(name).stem in CATALOGUE:
@@ -116,7 +120,7 @@ def _find(ref: str, search: Path) -> Path | None:
 
 
 def _finish(loader: _Loader, problems: list[Problem], stem: str) -> tuple[Policy | None, list[Problem]]:
-    if not loader.layers:
+    if not loader.complete:
         return None, problems
     root, found = compose([*loader.catalogue(problems), *loader.layers])
     problems += found
@@ -141,6 +145,8 @@ class _Loader:
         self.layers: list[Layer] = []
         self.main: Node | None = None
         """The policy that was asked for, which names the whole."""
+        self.complete = True
+        """Everything has been found and read; without it, checks of names would be false alarms."""
         self._trusting = trusting
         self._ancestors: dict[str, frozenset[str]] = {}
 
@@ -170,19 +176,23 @@ class _Loader:
         try:
             data = path.read_bytes()
         except OSError as error:
+            self.complete = False
             return [Source(file, "").problem(0, 1, "policy-missing", f"can't read the file: {error.strerror}")]
         return self.add(load_document(data, file), path, chain)
 
     def add(self, loaded: Loaded, path: Path, chain: tuple[Path, ...]) -> list[Problem]:
         """Take in a file that has been read."""
         problems = list(loaded.problems)
-        if loaded.root is None:
+        root = self._shaped(loaded.root, path, "policy.schema.json", problems) if loaded.root is not None else None
+        if root is None or not isinstance(root.value, dict):
+            self.complete = False
             return problems
-        root = self._shaped(loaded.root, path, "policy.schema.json", problems)
         ancestors: set[str] = set()
         extends = root.get("extends")
         for node in (extends.items or (extends,)) if extends is not None else ():
-            problems += self._parent(node, path, (*chain, path), ancestors)
+            told = self._parent(node, path, (*chain, path), ancestors)
+            self.complete = self.complete and not any(problem.rule.startswith("extends-") for problem in told)
+            problems += told
         self._ancestors[loaded.source.file] = frozenset(ancestors)
         self.layers.append(Layer(root, frozenset(ancestors)))
         self.main = root

@@ -160,11 +160,6 @@ class PriceTable:
         rates = entry.rates(0, at)
         return round(rates.input / _PER_MILLION, 9), round(rates.output / _PER_MILLION, 9)
 
-    def rates(self) -> dict[str, tuple[float, float]]:
-        """`per_million` of every model with a row and a price: what a policy's price facts are filled from."""
-        found = {ref: self.per_million(ref) for ref in self._entries}
-        return {ref: rate for ref, rate in found.items() if rate is not None}
-
     def estimate(self, ref: str, input_tokens: int, output_tokens: int, *, at: datetime | None = None) -> float | None:
         """USD for a request of that size without any cached token; None when the price is unknown."""
         entry = self._entry(ref)
