@@ -30,15 +30,17 @@ class Place:
         return f"{self.provider}/{self.model}"
 
     def row(self, emu: Emulator) -> str:
-        """The provider row that turns the shipped one to `emu`, on this wire alone."""
-        shipped = {"openai": ("openai-responses", "openai-chat"), "deepseek": ("openai-chat", "anthropic-messages")}
-        addresses = [f'{self.wire}: "{emu.url(self.wire)}"']
-        addresses += [f"{wire}: null" for wire in shipped.get(self.provider, ()) if wire != self.wire]
+        """The provider row that turns every address of the shipped one to `emu`."""
+        wires = {"openai": ("openai-responses", "openai-chat"), "deepseek": ("openai-chat", "anthropic-messages")}
+        addresses = [f'{wire}: "{emu.url(wire)}"' for wire in wires.get(self.provider, (self.wire,))]
         return f"  {self.provider}: {{protocols: {{{', '.join(addresses)}}}}}\n"
 
     def safe(self) -> str:
-        """The model row: safe for both agents, and priced, so that a cost can be expected."""
-        return f"  {self.ref}: {{claude_code_safe: true, codex_safe: true, price: {{input: 2, output: 10}}}}\n"
+        """The model row: on this wire alone, safe for both agents, and priced, so that a cost can be expected."""
+        return (
+            f"  {self.ref}: {{protocols: [{self.wire}], claude_code_safe: true, codex_safe: true,"
+            " price: {input: 2, output: 10}}\n"
+        )
 
 
 MESSAGES = Place("anthropic-messages", "anthropic", "claude-opus-5-5", "anthropic-messages", "ANTHROPIC_API_KEY")

@@ -32,7 +32,7 @@ MESSAGES: dict[str, Fields] = {
     "system": fields("role content", "name"),
     "developer": fields("role content", "name"),
     "user": fields("role content", "name"),
-    "assistant": fields("role", "content name refusal tool_calls audio function_call"),
+    "assistant": fields("role", "content name refusal tool_calls audio function_call annotations"),
     "tool": fields("role content tool_call_id"),
     "function": fields("role content name"),
 }

@@ -104,7 +104,7 @@ def test_openai_tables_know_every_field_of_the_sdk() -> None:
     assert keys(responses_types.FunctionToolParam) <= responses_rules.TOOLS["function"].all
     for role in ("system", "user", "assistant", "tool", "developer"):
         kind = getattr(chat_types, f"ChatCompletion{role.title()}MessageParam")
-        assert keys(kind) == chat_profiles.MESSAGES[role].all
+        assert keys(kind) <= chat_profiles.MESSAGES[role].all
 
 
 @pytest.mark.parametrize("name", ["claude-opus-5-5", "claude-sonnet-4-6"])
