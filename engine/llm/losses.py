@@ -102,6 +102,7 @@ CARRIES: Mapping[str, frozenset[str]] = {
     ),
     "openai-responses": frozenset(
         {
+            "custom_tool",
             "image",
             "document",
             "image.tool_result",

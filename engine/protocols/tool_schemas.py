@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.llm.messages import JsonObject
 
 _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
@@ -27,3 +29,37 @@ def object_schema(schema: JsonObject | None) -> JsonObject:
     properties |= own if isinstance(own, dict) else {}
     kept = {name: value for name, value in schema.items() if name not in _NOT_AT_TOP}
     return {**kept, "type": "object", "properties": properties}
+
+
+def is_closed(schema: Any, *, depth: int = 0) -> bool:
+    """Whether strict mode takes `schema`: every object in it forbids further properties and requires all that it has.
+
+    Strict mode takes ten levels at most, so a deeper schema is none; that also bounds the recursion.
+    """
+    if not isinstance(schema, dict):
+        return True
+    properties = schema.get("properties")
+    if isinstance(properties, dict) or schema.get("type") == "object":
+        named = properties if isinstance(properties, dict) else {}
+        required = schema.get("required")
+        listed = required if isinstance(required, list) else []
+        if schema.get("additionalProperties") is not False or any(name not in listed for name in named):
+            return False
+    return depth < _DEEPEST and all(is_closed(inner, depth=depth + 1) for inner in _inner(schema))
+
+
+_DEEPEST = 32
+_NAMED = ("properties", "$defs", "definitions")
+_NESTED = ("items", "prefixItems", *_ALTERNATIVES)
+
+
+def _inner(schema: JsonObject) -> list[Any]:
+    """The schemas directly inside a schema."""
+    inner: list[Any] = []
+    for key in _NAMED:
+        if isinstance(named := schema.get(key), dict):
+            inner += named.values()
+    for key in _NESTED:
+        nested = schema.get(key)
+        inner += nested if isinstance(nested, list) else [nested]
+    return inner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,22 @@ def test_refusals(item: Any, field: str) -> None:
     with pytest.raises(ClientError) as error:
         WIRE.decode_request({"model": "m", "input": [item]})
     assert field == error.value.field
+
+
+def test_nesting_without_end() -> None:
+    """A request nested as deep as the codec allows is read like any other."""
+    tool: dict[str, Any] = {"type": "function", "name": "f", "strict": True, "parameters": {}}
+    schema: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+    for _ in range(400):
+        tool = {"type": "namespace", "name": "n", "tools": [tool]}
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
+    deep = {"type": "function", "name": "deep", "strict": True, "parameters": schema}
+    body = {"model": "m", "input": "x", "tools": [tool, deep]}
+    assert {"namespace"} == WIRE.survey(body).requires
+    request = WIRE.decode_request(body)
+    assert request.tools[0].members == ()
+    written, _ = WIRE.encode_request(replace(request, protocol="openai-chat"), target())
+    assert written["tools"][1]["strict"] is False
 
 
 def test_captured_requests(shared: Path) -> None:

@@ -235,6 +235,36 @@ def test_tool_choice(choice: ToolChoice, quirks: Quirks, said: Any, losses: list
     assert losses == lost
 
 
+def test_strict_only_where_the_schema_is_closed() -> None:
+    """Other vendors' strict mode takes schemas that this API's refuses."""
+    inner = {
+        "type": "object",
+        "properties": {"b": {"type": "string"}},
+        "required": ["b"],
+        "additionalProperties": False,
+    }
+    closed = {"type": "object", "properties": {"a": inner}, "required": ["a"], "additionalProperties": False}
+    open_inside = {**closed, "properties": {"a": {**inner, "required": []}}}
+    schemas = {
+        "closed": closed,
+        "open_inside": open_inside,
+        "open": {"type": "object", "properties": {"a": {}}},
+        "none": None,
+    }
+    tools = tuple(Tool(name, schema=schema, strict=True) for name, schema in schemas.items())
+    body, _ = encode(user("x"), tools=(*tools, Tool("silent", schema=closed)))
+    assert [tool["name"] for tool in body["tools"] if tool["strict"]] == ["closed"]
+
+
+def test_what_can_not_be_shown_leaves_a_note() -> None:
+    """A tool result is not empty because its content is another protocol's."""
+    reference = Opaque("anthropic-messages", {"type": "tool_reference", "tool_name": "b"})
+    kept = Opaque("anthropic-messages", {"type": "image", "source": {"type": "file"}})
+    body, losses = encode(user("x"), assistant(ToolCall("c", "s")), user(ToolResult("c", (reference, kept))))
+    assert body["input"][-1]["output"] == "[the tool b is now available]\n\n[left out: image]"
+    assert losses == ["container", "tool_search"]
+
+
 @pytest.mark.parametrize(
     ("asked", "efforts", "said", "losses"),
     [
@@ -243,6 +273,8 @@ def test_tool_choice(choice: ToolChoice, quirks: Quirks, said: Any, losses: list
         (Reasoning(False), ("none", "low"), {"effort": "none"}, []),
         (Reasoning(False), ("low",), {"effort": "low"}, ["effort"]),
         (Reasoning(False), (), None, []),
+        (Reasoning(effort="default"), ("low",), None, ["effort"]),
+        (Reasoning(effort="default"), (), {"effort": "default"}, []),
         (Reasoning(True, budget_tokens=1024), (), {"effort": "low", "summary": "auto"}, ["thinking.budget"]),
         (Reasoning(True, budget_tokens=8000, summary="omitted"), (), {"effort": "medium"}, ["thinking.budget"]),
         (Reasoning(adaptive=True), (), {"summary": "auto"}, []),

@@ -236,6 +236,7 @@ class Items:
                 return [value]
             case Opaque():
                 self.losses.add(foreign_code(block.type))
+                return [{"type": "input_text", "text": _described(block)}]
         return []
 
     def _document(self, block: Document) -> JsonObject:
@@ -307,6 +308,13 @@ class Items:
                 kept.append(item)
         kept.reverse()
         return kept
+
+
+def _described(block: Opaque) -> str:
+    """A note in place of what only another protocol can show; what a tool search found is named."""
+    if block.type == "tool_reference":
+        return f"[the tool {text(block.value.get('tool_name'))} is now available]"
+    return f"[left out: {block.type or 'unknown content'}]"
 
 
 def _made(item: JsonObject) -> bool:

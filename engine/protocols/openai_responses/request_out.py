@@ -131,10 +131,11 @@ def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: se
     said: JsonObject = {}
     if word == "none" and not own and not target.quirks.efforts:
         word = ""  # not every model can do without thinking; an unknown one is left to its default
+    if word and (fitted := _fitted(word, target.quirks.efforts)) != word:
+        losses.add("effort")
+        word = fitted
     if word:
-        said["effort"] = nearest_effort(word, target.quirks.efforts)
-        if said["effort"] != word:
-            losses.add("effort")
+        said["effort"] = word
     if own and asked.summary:
         said["summary"] = asked.summary
     elif not own and (asked.enabled or asked.adaptive) and asked.summary != "omitted":
@@ -143,6 +144,12 @@ def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: se
         said |= asked.extra
     if said:
         body["reasoning"] = said
+
+
+def _fitted(word: str, accepted: tuple[str, ...]) -> str:
+    """The effort to ask for; empty for a vendor's own word that the target does not list."""
+    fitted = nearest_effort(word, accepted)
+    return fitted if not accepted or fitted in accepted else ""
 
 
 def _format(wanted: OutputFormat, target: Target, body: JsonObject, losses: set[str]) -> None:

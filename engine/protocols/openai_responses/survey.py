@@ -89,7 +89,7 @@ def _metadata(found: Survey, body: JsonObject) -> None:
     found.session = str(session or body.get("prompt_cache_key") or "")
 
 
-def _tools(found: Survey, tools: Any, names: list[str]) -> None:
+def _tools(found: Survey, tools: Any, names: list[str], *, nested: bool = False) -> None:
     requires = found.requires
     for tool in tools if isinstance(tools, list) else ():
         if not isinstance(tool, dict):
@@ -97,7 +97,8 @@ def _tools(found: Survey, tools: Any, names: list[str]) -> None:
         kind = tool.get("type", "function")
         if kind == "namespace":
             requires.add("namespace")
-            _tools(found, tool.get("tools"), names)
+            if not nested:
+                _tools(found, tool.get("tools"), names, nested=True)
             continue
         if kind in ("function", "custom"):
             found.tools += 1
@@ -110,6 +111,8 @@ def _tools(found: Survey, tools: Any, names: list[str]) -> None:
         else:
             found.server_tools += 1
             requires.add(tool_code(str(kind)))
+            if kind == "mcp":
+                requires.add("server_tool")  # the provider runs what the server offers
 
 
 def _choice(found: Survey, choice: Any) -> None:

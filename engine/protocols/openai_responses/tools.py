@@ -9,7 +9,7 @@ from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolChoice, ToolResult
 from engine.protocols.openai_responses.words import NAME, entries, text, tool_code
 from engine.protocols.tool_names import ToolNames, flat
-from engine.protocols.tool_schemas import object_schema
+from engine.protocols.tool_schemas import is_closed, object_schema
 
 _KNOWN = frozenset({"type", "name", "description", "parameters", "strict", "defer_loading", "tools"})
 
@@ -136,7 +136,8 @@ def _tool(tool: JsonObject) -> Tool:
         case "custom":
             return Tool(name, description, kind="custom", deferred=deferred, protocol=NAME, extra=extra)
         case "namespace":
-            members = tuple(read_tools(tool.get("tools")))
+            listed = [member for member in entries(tool.get("tools")) if member.get("type") != "namespace"]
+            members = tuple(_tool(member) for member in listed)  # namespaces do not nest
             return Tool(name, description, kind="namespace", members=members, protocol=NAME, extra=extra)
     return Tool(name or text(kind), description, kind="server", protocol=NAME, extra=tool)
 
@@ -151,8 +152,8 @@ def _written(tool: Tool, names: ToolNames, *, own: bool, deferred: bool, member:
             out["tools"] = [_written(m, names, own=own, deferred=deferred, member=True) for m in tool.members]
         case "function":
             out["parameters"] = (tool.schema if own else None) or object_schema(tool.schema)
-            # This protocol alone takes silence for strict, which refuses most schemas written for the others.
-            strict = False if tool.strict is None and not own else tool.strict
+            # This protocol alone takes silence for strict, and strict refuses most schemas written for the others.
+            strict = tool.strict if own else bool(tool.strict) and is_closed(out["parameters"])
             if strict is not None:
                 out["strict"] = strict
         case "custom" if isinstance(wanted := tool.extra.get("format"), dict):

@@ -31,8 +31,6 @@ FIELD_CODES: Mapping[str, str] = {
     "prompt_cache_options": "",
     "truncation": "",
     "max_tool_calls": "",
-    "type": "",
-    "generate": "",
     "parallel_tool_calls": "parallel_tools",
     "max_output_tokens": "max_output_tokens",
     "temperature": "sampling",
@@ -69,8 +67,8 @@ HELD = frozenset(
 )
 """Top-level fields with a place of their own in the neutral request; `text` is split, the others ride in `extra`."""
 
-UNDOCUMENTED = frozenset({"client_metadata", "type", "generate"})
-"""Fields that agents send and OpenAI takes, but that a provider with `strict` need not know."""
+UNDOCUMENTED = frozenset({"client_metadata"})
+"""Fields that agents send and the API takes, but that a provider with `strict` need not know."""
 
 FOREIGN_CODES: Mapping[str, str] = {
     "context_management": "context_management",
@@ -107,7 +105,10 @@ _FOREIGN_BLOCKS: Mapping[str, str] = {
     "compaction": "compaction",
     "input_audio": "audio",
     "audio": "audio",
+    "image": "container",
+    "document": "container",
 }
+"""Images and documents are opaque only when their provider keeps them."""
 
 _MADE_BY_MODEL = frozenset({"mcp_list_tools", "mcp_approval_request", "program", "program_output", "compaction"})
 
@@ -135,7 +136,9 @@ def tool_code(kind: str) -> str:
     """The loss code of an offered tool that is neither a function, nor custom, nor a namespace."""
     if kind.startswith("web_search"):
         return "web_search"
-    return {"mcp": "container", "tool_search": "tool_search"}.get(kind, "server_tool")
+    if kind.startswith("tool_search"):
+        return "tool_search"
+    return "container" if kind.startswith("mcp") else "server_tool"
 
 
 def is_part(kind: str) -> bool:
