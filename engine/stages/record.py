@@ -7,6 +7,7 @@ from typing import ClassVar
 from engine import __version__
 from engine.exchange import Attempt, Exchange, Services
 from engine.llm.protocol import Tapped
+from engine.policy.availability import availability_json
 from engine.stages.stage import Stage
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of
 
@@ -86,6 +87,8 @@ def event_of(exchange: Exchange, now: float) -> Event:
         http_status=reply.status if reply and not exchange.cancelled else None,
         facts=facts,
         decision=decision_json(decision) if decision else {},
+        availability=availability_json(exchange.case.availability) if exchange.case else {},
+        path=tuple(exchange.path),
         losses=exchange.losses if answer else (),
         attempts=tuple(_attempt(attempt) for attempt in exchange.attempts),
         policy=exchange.policy.label,

@@ -87,6 +87,10 @@ class Event:
     """`schemas/facts.schema.json`: replaying them through a policy gives its decision."""
     decision: JsonObject = field(default_factory=dict)
     """`decision_json` of the decision."""
+    availability: JsonObject = field(default_factory=dict)
+    """`availability_json` of the providers' states it was decided with."""
+    path: tuple[str, ...] = ()
+    """Ids of the pipeline's steps taken, with the exit where one was used: `gate.deny`."""
     losses: tuple[str, ...] = ()
     """Codes of what the translation that answered really lost."""
     attempts: tuple[AttemptEvent, ...] = ()
@@ -122,6 +126,8 @@ class Event:
         out["fallbackChain"] = list(self.fallback_chain)
         if self.losses:
             out["losses"] = list(self.losses)
+        if self.path:
+            out["path"] = list(self.path)
         if self.attempts:
             out["attempts"] = [attempt_json(attempt) for attempt in self.attempts]
         return out
@@ -130,7 +136,7 @@ class Event:
     def from_json(cls, data: Mapping[str, Any]) -> Event:
         """The event that `to_json` gave. Unknown keys are passed over; a missing required one is a ValueError."""
         found = _known(data, _EVENT)
-        for name in ("fallback_chain", "losses"):
+        for name in ("fallback_chain", "losses", "path"):
             if name in found:
                 found[name] = tuple(found[name])
         found["attempts"] = tuple(attempt_of(attempt) for attempt in data.get("attempts", ()))

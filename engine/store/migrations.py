@@ -66,7 +66,13 @@ def _events(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX events_status ON events (status, timestamp)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events,)
+def _inputs(connection: sqlite3.Connection) -> None:
+    """What a decision depended on beside the facts, and the way it took."""
+    connection.execute("ALTER TABLE events ADD COLUMN availability TEXT NOT NULL DEFAULT '{}'")
+    connection.execute("ALTER TABLE events ADD COLUMN path TEXT NOT NULL DEFAULT '[]'")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

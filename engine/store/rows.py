@@ -67,6 +67,8 @@ _WRITE: dict[str, Callable[[Any], Any]] = {
     "losses": _dump,
     "facts": _dump,
     "decision": _dump,
+    "availability": _dump,
+    "path": _dump,
     "attempts": lambda attempts: _dump([attempt_json(attempt) for attempt in attempts]),
 }
 
@@ -75,6 +77,8 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "losses": lambda text: tuple(orjson.loads(text)),
     "facts": orjson.loads,
     "decision": orjson.loads,
+    "availability": orjson.loads,
+    "path": lambda text: tuple(orjson.loads(text)),
     "attempts": lambda text: tuple(attempt_of(attempt) for attempt in orjson.loads(text)),
     "cache_hit": bool,
     "stream": bool,
