@@ -82,6 +82,11 @@ class Decoder:
         return [] if self._ended else self._fail(broken("the provider's stream ended before response.completed"))
 
     def _event(self, kind: str, value: JsonObject) -> list[StreamEvent]:
+        if kind.endswith(".delta"):  # most of a stream
+            lane = self._lane(kind, value)
+            if lane is not None and not lane.done:
+                lane.event(kind, value)
+            return self._tell()
         match kind:
             case "response.created":
                 return self._start(value.get("response"))

@@ -57,6 +57,7 @@ class Encoder:
         "_block",
         "_content",
         "_ended",
+        "_frame",
         "_id",
         "_item",
         "_names",
@@ -82,6 +83,8 @@ class Encoder:
         """The block that is open; None while one is held back."""
         self._said = False
         """Whether the open block has been told in deltas."""
+        self._frame = (b"", b"", b"")
+        """Of the open block's deltas."""
         self._sequence = 0
         self._started = False
         self._ended = False
@@ -187,25 +190,37 @@ class Encoder:
         self._about("response.content_part.added", content_index=len(self._content), part=said_part(empty))
 
     def _delta(self, piece: str) -> None:
-        if not piece:
-            return
         block = self._block
+        if not piece or block is None:
+            return
+        if not self._said:
+            self._said = True
+            if isinstance(block, Thinking):
+                part = {"type": "summary_text", "text": ""}
+                self._about("response.reasoning_summary_part.added", summary_index=0, part=part)
+            self._frame = self._delta_frame(block)
+        head, middle, tail = self._frame
+        self._out.append(b"%b%d%b%b%b" % (head, self._sequence, middle, orjson.dumps(piece), tail))
+        self._sequence += 1
+
+    def _delta_frame(self, block: Block) -> tuple[bytes, bytes, bytes]:
+        """What stands around the sequence number and the text in a delta of `block`: most of a stream is deltas."""
+        place: JsonObject = {"item_id": self._item, "output_index": len(self._output)}
+        tail = b"}\n\n"
         match block:
             case Text():
-                at = len(self._content or ())
-                self._about("response.output_text.delta", content_index=at, delta=piece, logprobs=[])
+                kind, place["content_index"] = "output_text", len(self._content or ())
+                tail = b',"logprobs":[]}\n\n'
             case Refusal():
-                self._about("response.refusal.delta", content_index=len(self._content or ()), delta=piece)
+                kind, place["content_index"] = "refusal", len(self._content or ())
             case Thinking():
-                if not self._said:
-                    part = {"type": "summary_text", "text": ""}
-                    self._about("response.reasoning_summary_part.added", summary_index=0, part=part)
-                self._about("response.reasoning_summary_text.delta", summary_index=0, delta=piece)
+                kind, place["summary_index"] = "reasoning_summary_text", 0
             case ToolCall(kind="custom"):
-                self._about("response.custom_tool_call_input.delta", delta=piece)
-            case ToolCall():
-                self._about("response.function_call_arguments.delta", delta=piece)
-        self._said = self._said or block is not None
+                kind = "custom_tool_call_input"
+            case _:
+                kind = "function_call_arguments"
+        head = f'event: response.{kind}.delta\ndata: {{"type":"response.{kind}.delta","sequence_number":'
+        return head.encode(), b"," + orjson.dumps(place)[1:-1] + b',"delta":', tail
 
     def _stop(self, block: Block) -> None:
         match block:
