@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from tests.clients.gateway import Gateway
 from tests.clients.install import Clients
-from tests.clients.places import CHAT, MESSAGES, PLACES, RESPONSES, Place, keys, policy
+from tests.clients.places import DEEPSEEK, MESSAGES, PLACES, RESPONSES, STRICT, Place, keys, policy
 from tests.clients.run import Agent, Finished
 from tests.emulator import Emulator, Scenario
 
@@ -76,37 +77,23 @@ async def test_tool_loop(agents: Clients, scenario: Scenario, gateway: Start, na
 async def test_tool_loop_over_a_changing_provider(
     agents: Clients, scenario: Scenario, gateway: Start, name: str
 ) -> None:
-    """A session whose provider changes with every turn, over all three wires, ends as if there were one."""
-    async with Emulator(scenario.script) as one, Emulator(scenario.script) as two, Emulator(scenario.script) as three:
-        behind = [(MESSAGES, one), (RESPONSES, two), (CHAT, three)]
-        merged = policy(*behind[:2], extra=_turns([place for place, _ in behind])).replace(
-            MESSAGES.row(one), MESSAGES.row(one) + _chat_row(three)
-        )
-        merged = merged.replace(RESPONSES.safe(), RESPONSES.safe() + _chat_model())
-        gate = await gateway(merged, **keys(*behind[:2]), CHAT_KEY=three.key)
+    """A session that goes to another vendor with every turn, and back to the first one, ends as if there were one."""
+    places = (MESSAGES, RESPONSES, STRICT, DEEPSEEK)
+    async with AsyncExitStack() as stack:
+        emulators = [await stack.enter_async_context(Emulator(scenario.script, place.profile)) for place in places]
+        behind = list(zip(places, emulators, strict=True))
+        gate = await gateway(policy(*behind, extra=_turns(places)), **keys(*behind))
         ended = await Agent(name, agents, gate.url, gate.key, AGENTS[name][0]).run(scenario.prompt, scenario.folder)
-        check_session(scenario, [one, two, three], ended)
+        check_session(scenario, emulators, ended)
         events = await gate.events(at_least=5)
-    assert {"anthropic", "openai", "chat"} == {event["selectedProvider"] for event in events}
+    assert [*(place.provider for place in places), MESSAGES.provider] == [event["selectedProvider"] for event in events]
     check_events(events, name, agents.versions[name])
 
 
-def _chat_row(emu: Emulator) -> str:
-    """A third provider on the chat wire beside the two shipped ones."""
-    return f'  chat: {{protocol: openai-chat, base_url: "{emu.url("openai-chat")}", api_key_env: CHAT_KEY}}\n'
-
-
-def _chat_model() -> str:
-    return (
-        "  chat/gpt-4.1: {tools: true, vision: true, context: 1000000, max_output: 32768, claude_code_safe: true,"
-        " codex_safe: true, price: {input: 2, output: 10}}\n"
-    )
-
-
-def _turns(places: list[Place]) -> str:
+def _turns(places: tuple[Place, ...]) -> str:
     """Overrides that send each turn of a session to another place."""
-    refs = [places[0].ref, places[1].ref, "chat/gpt-4.1"]
     rules = "".join(
-        f"  - {{id: turn-{n}, when: request.turns % 3 == {n}, use: [{ref}]}}\n" for n, ref in enumerate(refs)
+        f"  - {{id: turn-{n}, when: request.turns % {len(places)} == {n}, use: [{place.ref}]}}\n"
+        for n, place in enumerate(places)
     )
     return f"overrides:\n{rules}"

@@ -313,8 +313,7 @@ def _pairs(messages: list[Any]) -> None:
 
 
 def _reasoning_back(messages: list[Any]) -> None:
-    """Since the last user message, every assistant message that called tools still has its reasoning."""
-    users = [index for index, message in enumerate(messages) if message["role"] == "user"]
-    for message in messages[users[-1] if users else 0 :]:
+    """Every assistant message that called tools still has its reasoning; an empty text does not count."""
+    for message in messages:
         if message["role"] == "assistant" and message.get("tool_calls") and not message.get("reasoning_content"):
             raise Refusal("The `reasoning_content` in the thinking mode must be passed back to the API.")

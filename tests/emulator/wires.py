@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -98,6 +98,8 @@ def _chat(body: Any, headers: Mapping[str, str], state: State) -> Reply:
     model = chat_rules.check(body, chat_rules.Context(profile, {**profile.models, **state.extra_models}))
     talk = chat_answers.read(body, model)
     answer = state.script.answer(talk)
+    if profile.wants_reasoning and talk.thinks and not answer.thinking:
+        answer = replace(answer, thinking="On with it.")  # such a vendor's models always think
     whole = chat_answers.whole(
         body, answer, chat_answers.message(answer, profile), chat_answers.usage(body, answer, state.cache)
     )
