@@ -15,7 +15,7 @@ import pytest
 
 from tests.clients.gateway import Gateway
 from tests.clients.install import Clients
-from tests.clients.places import DEEPSEEK, MESSAGES, PLACES, RESPONSES, STRICT, Place, keys, policy
+from tests.clients.places import CHAT, DEEPSEEK, MESSAGES, PLACES, RESPONSES, STRICT, Place, keys, policy
 from tests.clients.run import Agent, Finished
 from tests.emulator import Emulator, Scenario
 
@@ -71,6 +71,15 @@ async def test_tool_loop(agents: Clients, scenario: Scenario, gateway: Start, na
     assert [[place.ref]] * 5 == [event["fallbackChain"] for event in events]
     preserved = AGENTS[name][1] == place.wire
     assert {preserved} == {attempt["preserve"] for event in events for attempt in event["attempts"]}
+
+
+@pytest.mark.parametrize("place", [MESSAGES, RESPONSES, CHAT], ids=lambda place: place.id)
+async def test_codex_with_a_model_it_knows(agents: Clients, scenario: Scenario, gateway: Start, place: Place) -> None:
+    """For a model that Codex knows it offers more kinds of tools, a free-text patch tool among them: they work everywhere."""
+    async with Emulator(scenario.script, place.profile) as emu:
+        gate = await gateway(policy((place, emu)), **keys((place, emu)))
+        ended = await Agent("codex", agents, gate.url, gate.key, "gpt-5.5").run(scenario.prompt, scenario.folder)
+        check_session(scenario, [emu], ended)
 
 
 @pytest.mark.parametrize("name", AGENTS)

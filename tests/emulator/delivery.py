@@ -38,12 +38,27 @@ class Delivery:
         """The answer, spoilt by `fault` if there is one."""
         if fault is None:
             return await (self._stream(reply.frames) if reply.frames else self._whole(reply))
+        if fault.kind.startswith("slow"):
+            return await self._late(reply, fault)
         early = await self._early(fault)
         if early is not None:
             return early
         if fault.kind == "error-first-frame":
             return await self._first_frame(reply, fault)
         return await (self._broken_stream(reply, fault) if reply.frames else self._broken_whole(reply, fault))
+
+    async def _late(self, reply: Reply, fault: Fault) -> web.StreamResponse:
+        """The whole answer, with a long pause before or in it."""
+        if fault.kind == "slow" or not reply.frames:
+            await asyncio.sleep(fault.seconds)
+            return await (self._stream(reply.frames) if reply.frames else self._whole(reply))
+        response = await self._open()
+        before = 0 if fault.kind == "slow-after-headers" else len(reply.frames) // 2
+        await self._write(response, reply.frames[:before])
+        await asyncio.sleep(fault.seconds)
+        await self._write(response, reply.frames[before:])
+        await response.write_eof()
+        return response
 
     async def _early(self, fault: Fault) -> web.StreamResponse | None:
         """Faults that never come to the answer itself."""

@@ -35,6 +35,9 @@ Kind = Literal[
     "stall",  # nothing is sent for `seconds`, before the headers
     "stall-after-headers",
     "stall-mid-stream",
+    "slow",  # nothing for `seconds`, then the whole answer
+    "slow-after-headers",
+    "slow-mid-stream",
     "empty200",  # status 200 and no body
     "bad-json",  # status 200 and half a JSON object, or a broken frame
     "redirect",  # 307 to `location`
@@ -82,7 +85,7 @@ STATUS: dict[str, dict[str, Refusal]] = {
             type="service_unavailable_error",
             code="server_is_overloaded",
         ),
-        "529": Refusal("Overloaded", 529),
+        "529": Refusal("Overloaded", 529, type="overloaded_error"),
         "quota": Refusal(OPENAI_QUOTA, 429, type="insufficient_quota", code="insufficient_quota"),
         "context": Refusal(
             "Your input exceeds the context window of this model. Please adjust your input and try again.",

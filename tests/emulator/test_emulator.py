@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -410,6 +411,17 @@ async def test_other_faults(emu: Emulator, kind: str, status: int, holds: str) -
     assert status == got
     assert holds in text
     assert kind == "bad-json" or "response.completed" not in text
+
+
+@pytest.mark.parametrize("kind", ["slow", "slow-after-headers", "slow-mid-stream"])
+async def test_slow_answers_are_whole(emu: Emulator, kind: str) -> None:
+    """A slow answer comes late, and complete."""
+    emu.fail_next(Fault(kind, seconds=0.2))  # type: ignore[arg-type]
+    begun = time.monotonic()
+    status, text = await post(emu, "/responses", {"model": "gpt-5.5", "input": "x", "stream": True})
+    assert time.monotonic() - begun >= 0.2
+    assert status == 200
+    assert "response.completed" in text
 
 
 async def test_a_caller_who_leaves_is_noticed() -> None:
