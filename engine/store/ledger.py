@@ -34,11 +34,11 @@ from engine.store.reader import BUSY_MS, SHORTEST_PREFIX, Reader
 from engine.store.rows import ANY, SAVE, Filter, row_of
 
 OPEN_DELAY = 0.01
-"""Seconds until a request under way gets its row. Most local answers and all refusals are complete by then, and are written
-once instead of twice."""
+"""A request under way gets its row after one to two times these seconds. What is complete by then, refusals and the answers
+of the cache, is written once instead of twice."""
 
 BATCH = 500
-"""Events committed together at most."""
+"""About as many events are committed together at most."""
 
 RETRY = 5.0
 """Seconds between two tries to write to a file that failed."""
@@ -83,10 +83,14 @@ class Ledger:
         self._path = path
         self._log = log or _silent
         self._writer = _Writer(path, self._log, monotonic)
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._fresh: dict[str, Event] = {}
-        """Opened and not yet handed to the writer."""
+        self._aging: dict[str, Event] = {}
+        """Opened, and seen by one tick: the next one hands them to the writer."""
+        self._ticking = False
+        self._completed: list[_Job] = []
+        """Completed in this turn of the event loop. Waking a thread costs more than all else here, so it is done once a turn."""
         self._reader: Reader | None = None
 
     @property
@@ -105,25 +109,30 @@ class Ledger:
 
     def open(self, event: Event) -> None:
         """A request has begun. Called in the event loop; takes a microsecond."""
-        if not self._fresh:
-            asyncio.get_running_loop().call_later(OPEN_DELAY, self._hand_over)
         self._fresh[event.id] = event
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(OPEN_DELAY, self._tick)
 
     def complete(self, event: Event) -> Awaitable[None]:
         """A request has ended; await the result to know its row safe. Written even if nobody awaits it."""
-        self._fresh.pop(event.id, None)
+        if self._fresh.pop(event.id, None) is None:
+            self._aging.pop(event.id, None)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         if self._thread is None:
             future.set_result(None)
-        else:
-            self._queue.put((event, (loop, future)))
+            return future
+        if not self._completed:
+            loop.call_soon(self._hand_over)
+        self._completed.append((event, (loop, future)))
         return future
 
     def close(self) -> None:
         """Write what is left, fold the log into the file and close it. Safe to call twice."""
         self._hand_over()
         if self._thread is not None:
+            self._queue.put([(event, None) for event in (*self._aging.values(), *self._fresh.values())])
             self._queue.put(None)
             self._thread.join()
             self._thread = None
@@ -156,7 +165,7 @@ class Ledger:
             yield from reader.events(where)
 
     def _unsaved(self) -> list[Event]:
-        return [*self._writer.unsaved(), *self._fresh.values()]
+        return [*self._writer.unsaved(), *self._aging.values(), *self._fresh.values()]
 
     def _ask(self, query: Callable[[Reader], _T], otherwise: _T) -> _T:
         """What the file answers; `otherwise` when it can't be read."""
@@ -171,10 +180,19 @@ class Ledger:
             return otherwise
 
     def _hand_over(self) -> None:
-        """Give the writer the requests that are still under way."""
-        for event in self._fresh.values():
-            self._queue.put((event, None))
-        self._fresh.clear()
+        """Give the writer what was completed."""
+        completed, self._completed = self._completed, []
+        if completed:
+            self._queue.put(completed)
+
+    def _tick(self) -> None:
+        """Give the writer the requests that have been under way for a whole tick."""
+        if self._aging:
+            self._queue.put([(event, None) for event in self._aging.values()])
+        self._aging, self._fresh = self._fresh, {}
+        self._ticking = bool(self._aging)
+        if self._ticking:
+            asyncio.get_running_loop().call_later(OPEN_DELAY, self._tick)
 
     def _run(self) -> None:
         """The writer thread."""
@@ -189,15 +207,15 @@ class Ledger:
         self._writer.close()
 
     def _wait(self) -> tuple[list[_Job], bool]:
-        """The jobs that wait, at least one; False when there will be no more."""
+        """The jobs that wait; False when there will be no more."""
         jobs: list[_Job] = []
         try:
-            job = self._queue.get()
-            while job is not None:
-                jobs.append(job)
+            given = self._queue.get()
+            while given is not None:
+                jobs += given
                 if len(jobs) >= BATCH:
                     return jobs, True
-                job = self._queue.get_nowait()
+                given = self._queue.get_nowait()
         except Empty:
             return jobs, True
         return jobs, False
