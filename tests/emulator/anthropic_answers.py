@@ -15,7 +15,7 @@ from tests.emulator.models import Model
 from tests.emulator.pieces import pieces
 from tests.emulator.script import Answer, Usage
 from tests.emulator.seals import Seals
-from tests.emulator.shape import texts
+from tests.emulator.shape import images, opening, texts
 from tests.emulator.tokens import PromptCache, count
 
 STOPS = {"end_turn": "end_turn", "tool_use": "tool_use", "max_tokens": "max_tokens", "stop_sequence": "stop_sequence"}
@@ -48,6 +48,8 @@ def read(body: Mapping[str, Any], model: Model) -> Conversation:
         stops=tuple(body.get("stop_sequences") or ()),
         schema=formatted.get("schema"),
         prompt=" ".join(texts(blocks(users[-1]["content"]))) if users else "",
+        opening=opening(body["messages"]),
+        images=images(body["messages"]),
     )
 
 

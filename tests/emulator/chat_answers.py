@@ -15,7 +15,7 @@ from tests.emulator.models import Model
 from tests.emulator.pieces import pieces
 from tests.emulator.responses_rules import arguments
 from tests.emulator.script import Answer, Usage
-from tests.emulator.shape import texts
+from tests.emulator.shape import images, opening, texts
 from tests.emulator.tokens import PromptCache, count
 
 FINISH = {
@@ -50,6 +50,8 @@ def read(body: Mapping[str, Any], model: Model) -> Conversation:
         stops=(stop,) if isinstance(stop, str) else tuple(stop),
         schema=(form.get("json_schema") or {}).get("schema"),
         prompt=" ".join(texts(users[-1]["content"])) if users else "",
+        opening=opening(messages),
+        images=images(messages),
     )
 
 

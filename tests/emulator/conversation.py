@@ -53,6 +53,10 @@ class Conversation:
     """JSON schema that the final text must fit."""
     prompt: str = ""
     """Newest text of the user."""
+    opening: str = ""
+    """Text of the user's first message: what tells a sub-agent's conversation from its parent's."""
+    images: int = 0
+    """Images in the conversation, those in tool results too."""
 
     def offer(self, name: str) -> Offer | None:
         """The offered tool with this name."""

@@ -28,6 +28,13 @@ class Read(Action):
 
 
 @dataclass(slots=True, frozen=True)
+class View(Action):
+    """Look at an image file."""
+
+    path: Path
+
+
+@dataclass(slots=True, frozen=True)
 class Edit(Action):
     """Replace the one line `old` by `new`."""
 
@@ -87,12 +94,14 @@ CLAUDE_CODE: dict[type[Action], tuple[str, Builder]] = {
         "Edit",
         lambda a: {"file_path": str(a.path), "old_string": a.old, "new_string": a.new, "replace_all": False},
     ),
+    View: ("Read", lambda a: {"file_path": str(a.path)}),
     Write: ("Write", lambda a: {"file_path": str(a.path), "content": a.content}),
     Shell: ("Bash", lambda a: {"command": a.command, "description": "Run a shell command"}),
 }
 CODEX: dict[type[Action], tuple[str, Builder]] = {
     Read: ("exec_command", lambda a: {"cmd": f"cat {shlex.quote(str(a.path))}"}),
     Edit: ("exec_command", lambda a: {"cmd": _here("apply_patch", patch(a.path, a.old, a.new))}),
+    View: ("view_image", lambda a: {"path": str(a.path)}),
     Write: ("exec_command", lambda a: {"cmd": f"printf %s {shlex.quote(a.content)} > {shlex.quote(str(a.path))}"}),
     Shell: ("exec_command", lambda a: {"cmd": a.command, "yield_time_ms": 10_000}),
 }

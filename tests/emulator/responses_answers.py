@@ -15,7 +15,7 @@ from tests.emulator.pieces import pieces
 from tests.emulator.responses_rules import arguments
 from tests.emulator.script import Answer, Usage
 from tests.emulator.seals import Seals
-from tests.emulator.shape import texts
+from tests.emulator.shape import images, opening, texts
 from tests.emulator.tokens import PromptCache, count
 
 SPOKEN = ("function_call", "custom_tool_call", "reasoning")
@@ -39,6 +39,8 @@ def read(body: Mapping[str, Any], history: list[Any], model: Model) -> Conversat
         max_output=body.get("max_output_tokens") or 0,
         schema=form.get("schema"),
         prompt=" ".join(texts(users[-1]["content"])) if users else "",
+        opening=opening(history),
+        images=images(history),
     )
 
 

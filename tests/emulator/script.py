@@ -6,8 +6,8 @@ another provider and a side call without tools all get the answer that belongs t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Turn:
     calls: tuple[Action, ...] = ()
     stop: str = ""
     usage: Usage | None = None
+    images: int = 0
+    """Images that the conversation must hold by now."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,6 +62,8 @@ class Script:
     turns: tuple[Turn, ...]
     side: str = "ok"
     """Answer to titles, summaries and warm-ups: requests without tools when the script has calls."""
+    branches: Mapping[str, Script] = field(default_factory=dict)
+    """Scripts for conversations that open with a text which holds the key: those of sub-agents."""
 
     @property
     def calls(self) -> tuple[Action, ...]:
@@ -80,8 +84,14 @@ class Script:
                 return index, 0
         return len(self.turns) - 1, 0
 
+    def branch(self, conversation: Conversation) -> Script:
+        """The script that this conversation follows."""
+        return next((script for text, script in self.branches.items() if text in conversation.opening), self)
+
     def answer(self, conversation: Conversation) -> Answer:
         """The answer to this conversation, within its limits and choices."""
+        if (branch := self.branch(conversation)) is not self:
+            return branch.answer(conversation)
         if not conversation.offers and self.calls:
             turn = Turn(text=self.side)
         else:
@@ -98,7 +108,13 @@ class Script:
         return _limited(replace(answer, stop=turn.stop or ("tool_use" if calls else "end_turn")), conversation)
 
     def complaints(self, conversation: Conversation) -> Iterator[str]:
-        """What a conversation shows to be not as scripted: altered calls, results without the expected text."""
+        """What a conversation shows to be not as scripted: altered calls, results without the expected text or image."""
+        if (branch := self.branch(conversation)) is not self:
+            yield from branch.complaints(conversation)
+            return
+        wanted = self.turns[self.place(conversation)[0]].images if conversation.offers else 0
+        if conversation.images < wanted:
+            yield f"{conversation.images} images came, {wanted} were looked at"
         for number, (action, step) in enumerate(zip(self.calls, conversation.steps, strict=False)):
             planned = plan(action, conversation.offers) if conversation.offers else None
             if planned and planned.name != step.name:

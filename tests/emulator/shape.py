@@ -44,3 +44,29 @@ def texts(content: Any) -> Iterator[str]:
         for part in content:
             if isinstance(part, Mapping) and isinstance(part.get("text"), str):
                 yield part["text"]
+
+
+def images(value: Any) -> int:
+    """Image parts anywhere inside a request's messages or items."""
+    if isinstance(value, list):
+        return sum(images(item) for item in value)
+    if not isinstance(value, Mapping):
+        return 0
+    if value.get("type") in ("image", "image_url", "input_image"):
+        return 1
+    return sum(images(value[key]) for key in ("content", "output") if key in value)
+
+
+def opening(messages: list[Any]) -> str:
+    """What users say before the model first speaks: messages or items up to the first of the assistant's."""
+    said: list[str] = []
+    for message in messages:
+        if message.get("role") == "assistant" or message.get("type") in (
+            "function_call",
+            "custom_tool_call",
+            "reasoning",
+        ):
+            break
+        if message.get("role") == "user":
+            said.extend(texts(message["content"]))
+    return " ".join(said)
