@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.providers.health import Health
     from engine.providers.prices import Cost, PriceTable
     from engine.providers.transport import Transport, Upstream
+    from engine.shadow import Shadow
     from engine.stages.client_stream import ClientStream
     from engine.store.ledger import Ledger, NullLedger
     from engine.store.sessions import Sessions
@@ -119,6 +120,10 @@ class Exchange:
     """The caller's own credential headers, for a provider with `auth: client`; empty when it sent only our key."""
     policy: Policy
     """The policy of this exchange; a reload does not touch it."""
+
+    shadow: Shadow | None = None
+    """The policy that watches, if any."""
+    shadow_signals: dict[str, bool] = field(default_factory=dict)
 
     body: JsonObject | None = None
     """The parsed request. Let go of while a provider answers (holding it costs half as much CPU again: the garbage

@@ -22,8 +22,10 @@ from engine.providers.health import Health
 from engine.providers.prices import PriceTable
 from engine.providers.simulated import SimulatedProvider
 from engine.providers.transport import Transport
+from engine.shadow import Shadow
 from engine.store.ids import new_id
 from engine.store.ledger import Ledger, NullLedger
+from engine.store.policies import PolicyStore
 from engine.store.sessions import Sessions
 from engine.telemetry.metrics import Metrics
 
@@ -60,13 +62,17 @@ class Gateway:
         state: Path | None,
         log: Callable[..., None],
         simulated: Simulated | None = None,
+        shadow: Policy | None = None,
     ) -> None:
-        """`state` is the folder of the ledger; None keeps events in memory only. Raises PolicyInvalid."""
+        """`state` is the folder of the ledger; None keeps events in memory only. `shadow` only watches. Raises PolicyInvalid."""
         prices = PriceTable.load(policy.models.values(), policy.providers)
         self.loaded = _loaded(policy, prices)
         self.reload = ReloadState()
+        self.shadow = _shadow(shadow) if shadow is not None else None
         self._environ = environ
         keep = state is not None and policy.settings.telemetry_enabled
+        self.policies = PolicyStore(state) if keep and state is not None else None
+        """Policies that requests were decided by, for explanations; None when nothing is recorded."""
         self._spent = _SpendClock()
         self.started_at = time.time()
         self.services = Services(
@@ -92,6 +98,7 @@ class Gateway:
         await self.services.transport.start()
         self.services.ledger.start()
         self._spent.begin(self.services.ledger, self.services.now())
+        self._keep_policy()
 
     async def close(self) -> None:
         """Close them; what was recorded is safe afterwards."""
@@ -105,6 +112,16 @@ class Gateway:
         self.services.credentials = Credentials(policy.providers.values(), self._environ)
         self.services.prices = prices
         self.loaded = loaded
+        self._keep_policy()
+
+    def _keep_policy(self) -> None:
+        """Store the policy that decides from now on. A full disk costs explanations of old events, not requests."""
+        if self.policies is None:
+            return
+        try:
+            self.policies.save(self.loaded.policy)
+        except OSError as error:
+            self.services.log("policy_not_kept", reason=error.strerror)
 
     def exchange(
         self,
@@ -127,6 +144,7 @@ class Gateway:
             responder=responder,
             caller_credential=caller_credential or {},
             policy=self.loaded.policy,
+            shadow=self.shadow,
         )
 
     async def run(self, exchange: Exchange) -> None:
@@ -146,6 +164,12 @@ def _loaded(policy: Policy, prices: PriceTable) -> Loaded:
     """`policy` with its price facts filled in, and its graph proved. Raises PolicyInvalid."""
     priced = policy.priced(prices.rates())
     return Loaded(priced, compile_pipeline(priced))
+
+
+def _shadow(policy: Policy) -> Shadow:
+    prices = PriceTable.load(policy.models.values(), policy.providers)
+    loaded = _loaded(policy, prices)
+    return Shadow(loaded.policy, loaded.pipeline, prices)
 
 
 class _SpendClock:

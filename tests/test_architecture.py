@@ -24,6 +24,7 @@ RANK = {
     "gateway": 5,
     "bodies": 5,
     "guard": 5,
+    "shadow": 4,
     "reload": 6,
     "routes": 6,
     "server": 7,

@@ -18,9 +18,11 @@ _COMMANDS: Mapping[str, str] = {
     "run": "engine.cli.run:run",
     "demo": "engine.cli.demo:demo",
     "check": "engine.cli.check:check",
+    "test": "engine.cli.test:test",
     "setup": "engine.cli.setup:setup",
     "models": "engine.cli.models:models",
     "events": "engine.cli.events:events",
+    "shadow": "engine.cli.shadow:shadow",
     "key": "engine.cli.key:key",
 }
 """Command → where it lives, in the order in which help lists them."""

@@ -39,8 +39,20 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A gateway.config.json to apply in full.",
 )
+@click.option(
+    "--shadow",
+    metavar="NAME|FILE",
+    help="A second policy that only watches: its decisions are recorded beside the real ones (`sbgw shadow`).",
+)
 @state_option
-def run(policy: str | None, port: int | None, host: str | None, config: Path | None, state_dir: Path | None) -> None:
+def run(
+    policy: str | None,
+    port: int | None,
+    host: str | None,
+    config: Path | None,
+    shadow: str | None,
+    state_dir: Path | None,
+) -> None:
     """Serve agents on localhost by a policy.
 
     \b
@@ -48,10 +60,12 @@ def run(policy: str | None, port: int | None, host: str | None, config: Path | N
       sbgw run                                 the default policy on http://localhost:8787
       sbgw run --policy thrifty                a shipped policy
       sbgw run --policy policies/mine.yaml     your own
+      sbgw run --shadow policies/next.yaml     serve by default, watch what next.yaml would do
     """
     try:
         source = PolicySource.find(policy, config)
         loaded = source.load()
+        watcher = PolicySource(shadow).load() if shadow else None
     except PolicyInvalid as error:
         invalid_policy(error)
     for note in source.notes:
@@ -61,7 +75,7 @@ def run(policy: str | None, port: int | None, host: str | None, config: Path | N
     if bind not in ("127.0.0.1", "localhost", "::1") and loaded.settings.auth == "none":
         fail(f"refusing to listen on {bind} without authentication", "set `settings: {auth: {mode: local-key}}`")
     try:
-        code = _loop(_serve(source, loaded, (bind, listen_on), state))
+        code = _loop(_serve(source, loaded, watcher, (bind, listen_on), state))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             fail(f"port {listen_on} is in use", "is the gateway running already? Choose another port with --port")
@@ -88,7 +102,9 @@ def _loop(main: object) -> int:
     return int(uvloop.run(main))  # type: ignore[arg-type]
 
 
-async def _serve(source: PolicySource, policy: Policy, address: tuple[str, int], state: Path) -> int:
+async def _serve(
+    source: PolicySource, policy: Policy, shadow: Policy | None, address: tuple[str, int], state: Path
+) -> int:
     """Serve until a signal comes; the exit code."""
     from engine.cli.log import log
     from engine.gateway import Gateway
@@ -99,7 +115,7 @@ async def _serve(source: PolicySource, policy: Policy, address: tuple[str, int],
 
     host, port = address
     key, from_environment = gateway_key(state, os.environ)
-    gateway = Gateway(policy, environ=os.environ, state=state, log=log)
+    gateway = Gateway(policy, environ=os.environ, state=state, log=log, shadow=shadow)
     await gateway.start()
     keys = [key, *source.keys] if policy.settings.auth == "local-key" else []
     server = Server(gateway, Guard.of(port=port, names=[host], keys=keys), state=state)

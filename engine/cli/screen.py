@@ -64,4 +64,6 @@ def money(usd: float | None) -> str:
     """A cost for people: unknown is `?`, never 0."""
     if usd is None:
         return "?"
+    if 0 < usd < 0.001:
+        return f"${usd:.6f}"
     return f"${usd:.4f}" if usd < 1 else f"${usd:.2f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from engine import __version__
@@ -18,6 +19,8 @@ class Record(Stage):
     async def run(self, exchange: Exchange, services: Services) -> str | None:
         price(exchange, services)
         event = event_of(exchange, services.monotonic())
+        if exchange.shadow is not None:
+            event = replace(event, shadow=exchange.shadow.opinion(exchange))
         _remember(exchange, services)
         services.metrics.observe(event)
         await services.ledger.complete(event)

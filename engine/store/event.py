@@ -107,6 +107,8 @@ class Event:
     stop_reason: str = ""
     first_event_ms: float | None = None
     """Until the answer's first content."""
+    shadow: JsonObject = field(default_factory=dict)
+    """What the policy given as `--shadow` would have done: policy, routeClass, model, change, denied, costEstimateUsd."""
     request_digest: str = ""
     """SHA-256 of the body that was sent to the provider that answered."""
     gateway_version: str = ""

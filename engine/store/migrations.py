@@ -72,7 +72,12 @@ def _inputs(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE events ADD COLUMN path TEXT NOT NULL DEFAULT '[]'")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs)
+def _shadow(connection: sqlite3.Connection) -> None:
+    """What a watching policy would have done."""
+    connection.execute("ALTER TABLE events ADD COLUMN shadow TEXT NOT NULL DEFAULT '{}'")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

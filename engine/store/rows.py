@@ -69,6 +69,7 @@ _WRITE: dict[str, Callable[[Any], Any]] = {
     "decision": _dump,
     "availability": _dump,
     "path": _dump,
+    "shadow": _dump,
     "attempts": lambda attempts: _dump([attempt_json(attempt) for attempt in attempts]),
 }
 
@@ -79,6 +80,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "decision": orjson.loads,
     "availability": orjson.loads,
     "path": lambda text: tuple(orjson.loads(text)),
+    "shadow": orjson.loads,
     "attempts": lambda text: tuple(attempt_of(attempt) for attempt in orjson.loads(text)),
     "cache_hit": bool,
     "stream": bool,

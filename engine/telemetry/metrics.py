@@ -74,7 +74,16 @@ class Metrics:
             "sbgw_errors_total", "Requests that failed, by error class.", ("protocol", "error_class")
         )
         self._losses = Counter("sbgw_losses_total", "What translations lost, by loss code.", ("code",))
+        self._shadow = Counter(
+            "sbgw_shadow_requests_total", "Requests by how the shadow policy's decision differs.", ("policy", "change")
+        )
+        self._shadow_cost = Counter(
+            "sbgw_shadow_cost_usd_total",
+            "Cost of requests that both policies price: as served, and as the shadow policy would have it (estimate).",
+            ("policy", "side"),
+        )
         self._families = (
+            self._shadow, self._shadow_cost,
             self._requests, self._tokens, self._cost, self._no_cost, self._duration, self._first_event, self._cache,
             self._cached_prompts, self._attempts, self._fallbacks, self._errors, self._losses,
         )  # fmt: skip
@@ -106,6 +115,16 @@ class Metrics:
         if event.cached_input_tokens is not None:
             self._cached_prompts.add((provider, model, "hit" if event.cached_input_tokens else "miss"))
         self._observe_troubles(event)
+        if event.shadow:
+            self._observe_shadow(event)
+
+    def _observe_shadow(self, event: Event) -> None:
+        policy = self._name(str(event.shadow["policy"]).partition("@")[0])
+        self._shadow.add((policy, str(event.shadow["change"])))
+        would = event.shadow.get("costEstimateUsd")
+        if would is not None and (cost := event.cost_usd) is not None:
+            self._shadow_cost.add((policy, "served"), cost)
+            self._shadow_cost.add((policy, "shadow"), would)
 
     def _observe_troubles(self, event: Event) -> None:
         """Attempts, fallbacks, errors and losses."""
