@@ -83,6 +83,7 @@ class _Compiler:
         """Variables in their order; each sees those before it."""
         found: list[tuple[str, Expression]] = []
         section = self._root.get("vars")
+        self._scope.later = set(section.map if section is not None else {})
         for name, node in (section.map if section is not None else {}).items():
             expression = self._scope.expression(node, expect="any", phase="request")
             if expression is not None:
@@ -121,11 +122,12 @@ class _Compiler:
             name: self._entries.route(name, node) for name, node in (section.map if section is not None else {}).items()
         }
         if DEFAULT_CLASS not in found:
-            at = section or self._root
-            message = f"there is no route for {DEFAULT_CLASS}, the class of what no rule knows"
-            hint = "add it, or extend a shipped policy: extends: [default]"
-            self._problems.append(at.problem("route-no-default", message, hint=hint, at_key=True))
             found[DEFAULT_CLASS] = Route(DEFAULT_CLASS, ())
+            at = section or self._root
+            if not (at.flawed or self._root.flawed):
+                message = f"there is no route for {DEFAULT_CLASS}, the class of what no rule knows"
+                hint = "add it, or extend a shipped policy: extends: [default]"
+                self._problems.append(at.problem("route-no-default", message, hint=hint, at_key=True))
         return found
 
     def require_rules(self) -> tuple[RequireRule, ...]:

@@ -175,7 +175,7 @@ class _Reader:
             self._problem(
                 event, "yaml-key", f"a key must be text, not {written}", hint=f"quote it: '{name}'" if name else ""
             )
-            top.skipping = not name
+            top.skipping = True
         elif name in top.map:
             first = top.map[name].key_span
             message = f"key '{name}' is given twice; the first is at line {first.line}, column {first.column}"

@@ -23,9 +23,9 @@ from engine.policy.cel import (
 )
 from engine.policy.cel.types import BOOL, DYN, Type, struct
 from engine.policy.decision import Facts
-from engine.policy.mangled import QUOTE_IT, cut_short
+from engine.policy.mangled import CUT, QUOTE_IT, comment_after, empty_block, looks_cut
 from engine.policy.nodes import Node
-from engine.policy.problems import Problem, Span
+from engine.policy.problems import Level, Problem, Span
 
 Phase = Literal["request", "candidate"]
 Expect = Literal["bool", "string", "double", "int", "any"]
@@ -93,6 +93,8 @@ class Scope:
     candidate_paths: tuple[str, ...]
     problems: list[Problem] = field(default_factory=list)
     variables: Struct = field(default_factory=lambda: struct({}))
+    later: set[str] = field(default_factory=set)
+    """Variables of the policy that are not defined yet."""
 
     @classmethod
     def of(cls, schema: Mapping[str, Any], signals: Mapping[str, Any], problems: list[Problem]) -> Scope:
@@ -104,6 +106,7 @@ class Scope:
 
     def define(self, name: str, kind: Type) -> None:
         """From now on expressions may read `vars.NAME`."""
+        self.later.discard(name)
         self.variables = self.variables.with_field(name, kind)
         self.environment = self.environment.with_field("vars", self.variables)
 
@@ -137,14 +140,16 @@ class Scope:
     def _compile(self, node: Node, source: str, offset: int, expect: Expect, phase: Phase) -> Expression | None:
         def tell(problem: CelProblem, *, warning: bool = False) -> None:
             start, end = node.at(problem.start + offset, problem.end + offset)
-            hint = problem.hint
-            if problem.kind == "cel-syntax" and cut_short(node):
+            message, hint = problem.message, problem.hint
+            if problem.kind == "cel-syntax" and comment_after(node):
                 hint = f"YAML ends the text at ' #': {QUOTE_IT}"
-            told = node.source.problem(
-                start, end, problem.kind, problem.message, hint=hint, level="warning" if warning else "error"
-            )
-            self.problems.append(told)
+            if problem.kind == "cel-field" and (name := source[problem.start : problem.end]) in self.later:
+                message, hint = f"vars.{name} is not known yet", "a variable may read those above it"
+            level: Level = "warning" if warning else "error"
+            self.problems.append(node.source.problem(start, end, problem.kind, message, hint=hint, level=level))
 
+        if empty_block(node):
+            return None
         try:
             checked = check(parse(source), self.environment, expect)
         except CelProblems as error:
@@ -153,6 +158,8 @@ class Scope:
             return None
         for problem in checked.warnings:
             tell(problem, warning=True)
+        if looks_cut(node):
+            self.problems.append(node.problem("yaml-unquoted-cel", CUT, hint=QUOTE_IT, level="warning"))
         early = [use for use in checked.uses if self._of_candidate(use.path)]
         if early and phase == "request":
             for use in early:

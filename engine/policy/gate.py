@@ -15,7 +15,7 @@ from engine.policy.classify import classify
 from engine.policy.decision import Denial, Facts, Reason, RuleHit
 from engine.policy.expression import evaluate
 from engine.policy.floor import DISABLED
-from engine.policy.model import DenyRule, GateRules, Policy, RequireRule, Route
+from engine.policy.model import DEFAULT_CLASS, DenyRule, GateRules, Policy, RequireRule, Route
 from engine.policy.refusal import refuse_all
 
 _NONE: frozenset[int] = frozenset()
@@ -102,9 +102,11 @@ def _find(case: Case) -> list[Try]:
     """The candidates of the request's route, with their facts."""
     policy, facts, estimate = case.policy, case.facts, case.facts["estimate"]
     route = case.route or policy.route(case.route_class)
+    # A class without a route of its own is served like fallback_safe, its providers' models included.
+    wanted = case.route_class if case.route is not None or case.route_class in policy.routes else DEFAULT_CLASS
     resolver = policy.resolver
     tries: list[Try] = []
-    for option in resolver.options(route, case.route_class, facts["request"], _skipped(case, route)):
+    for option in resolver.options(route, wanted, facts["request"], _skipped(case, route)):
         state = case.availability.get(option.provider.name, READY)
         own = {**option.facts, "provider": resolver.provider_facts(option.provider, state)}
         cost = -1.0

@@ -15,6 +15,8 @@ from engine.policy.problems import Problem
 
 QUOTE_IT = "quote the expression: '…', or put it on the lines below `|`"
 
+CUT = "YAML ends this expression at ' #'; the rest of the line is a comment"
+
 _EXPRESSION_KEYS = frozenset({"when", "require", "order"})
 _EXPRESSION_LINE = re.compile(r"""(?:^|[\s{,"'])(?:when|require|order)["']?\s*:\s""")
 _OPERATORS = re.compile(r"&&|\|\||[=!<>]=")
@@ -30,6 +32,9 @@ _PLAINER = (
     ("did not find expected ',' or ']'", "YAML misses a ',' or ']'"),
     ("expected ',' or ']'", "YAML misses a ',' or ']'"),
     ("did not find expected '-' indicator", "YAML expects another '- ' item: the indentation is off"),
+    ("expected whitespace or line break", "YAML reads what begins with ! as a tag"),
+    ("expected alphabetic or numeric", "YAML reads what begins with & or * as an anchor or alias"),
+    ("undefined tag handle", "YAML reads what begins with ! as a tag"),
     ("unexpected end of stream", "a quote is opened and not closed"),
     ("unknown escape character", 'YAML does not know this escape in "…"'),
     ("block scalar", "YAML can't read what follows > or |"),
@@ -76,36 +81,41 @@ def _below_vars(source: Source, number: int) -> bool:
 
 
 def mangled_expressions(root: Node) -> list[Problem]:
-    """Expressions of the tree that YAML cut short or took for something else without an error."""
+    """Expressions of the tree that YAML took for something else without an error."""
     found: list[Problem] = []
     for node, parent in _expressions(root):
-        if node.style in {"|", ">"} and not node.text and re.match(r"[|>][+-]?\S", _raw(node)):
+        if empty_block(node):
             what = _raw(node).split("\n")[0]
             message = f"YAML reads '{what}' as the header of a block of text, which is empty"
             found.append(node.problem("yaml-unquoted-cel", message, hint=QUOTE_IT))
-        elif node.style == "" and isinstance(node.value, str) and _OPERATORS.search(_comment_after(node)):
-            message = "YAML ends this expression at ' #'; the rest of the line is a comment"
-            found.append(node.problem("yaml-unquoted-cel", message, hint=QUOTE_IT, level="warning"))
         elif node.style == "" and parent.style == "{" and any(_left_over(n) for n in parent.map.values()):
             message = "a comma ended this expression inside { }"
             found.append(node.problem("yaml-unquoted-cel", message, hint=QUOTE_IT))
     return found
 
 
-def _left_over(node: Node) -> bool:
-    """What stands behind a comma without being `key: value`."""
-    return node.value is None and node.start == node.end
+def empty_block(node: Node) -> bool:
+    """Whether the value is `>5` or the like: the header of a block of text with nothing below."""
+    return node.style in {"|", ">"} and not node.text and bool(re.match(r"[|>][+-]?\S", _raw(node)))
 
 
-def cut_short(node: Node) -> bool:
-    """Whether an expression that does not parse was cut by a comment or by its own quotes being YAML's."""
-    return node.style == "" and bool(_comment_after(node))
+def looks_cut(node: Node) -> bool:
+    """Whether the comment behind an unquoted expression looks like the rest of it."""
+    return bool(_OPERATORS.search(comment_after(node)))
 
 
-def _comment_after(node: Node) -> str:
+def comment_after(node: Node) -> str:
+    """The comment that ends a plain scalar's line, empty when there is none."""
+    if node.style or not isinstance(node.value, str):
+        return ""
     line_end = node.source.text.find("\n", node.end)
     rest = node.source.text[node.end : line_end if line_end >= 0 else None]
     return rest if rest.lstrip().startswith("#") else ""
+
+
+def _left_over(node: Node) -> bool:
+    """What stands behind a comma without being `key: value`."""
+    return node.value is None and node.start == node.end
 
 
 def _raw(node: Node) -> str:

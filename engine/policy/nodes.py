@@ -19,7 +19,17 @@ Value = None | bool | int | float | str | tuple["Node", ...] | dict[str, "Node"]
 BROKEN = "!"
 """The `style` of a value that the reader refused: its place is known, its value means nothing."""
 
+_KEY = re.compile(r"\b(?:[a-z]{0,2}sk[-_]|xai-|nvapi-)[\w-]{5,}")
+"""Text with the beginning of an API key; people paste them where they do not belong."""
+
+_LONGEST_EXCERPT = 4000
+
 _LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+def masked(text: str) -> str:
+    """`text` with what looks like an API key made unreadable, at the same length."""
+    return _KEY.sub(lambda m: "•" * len(m.group()), text)
 
 
 class Source:
@@ -29,6 +39,7 @@ class Source:
         self.file = file
         self.text = text
         self._starts = [0, *(m.end() for m in _LINE_END.finditer(text))]
+        self._hidden: list[tuple[int, int]] = []
 
     def place(self, index: int) -> tuple[int, int]:
         """(line, column) of a character, both from 1."""
@@ -48,14 +59,23 @@ class Source:
         end_line, end_column = self.place(max(end, start + 1) - 1)
         return Span(self.file, line, column, end_line, end_column + 1)
 
+    def hide(self, start: int, end: int) -> None:
+        """Never show these characters in an excerpt: they may be a key."""
+        self._hidden.append((start, end))
+
     def problem(
         self, start: int, end: int, rule: str, message: str, *, hint: str = "", level: Level = "error"
     ) -> Problem:
         span = self.span(start, end)
-        excerpt = "".join(
-            c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in self.line(span.line)
-        )
-        return Problem(span, rule, message, level, hint, excerpt)
+        line = masked(self.line(span.line))
+        first = self._starts[span.line - 1]
+        printed = "".join(self._printed(first + at, char) for at, char in enumerate(line[:_LONGEST_EXCERPT]))
+        return Problem(span, rule, message, level, hint, printed if len(line) <= _LONGEST_EXCERPT else "")
+
+    def _printed(self, index: int, char: str) -> str:
+        if any(start <= index < end for start, end in self._hidden):
+            return "•"
+        return char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -73,6 +93,8 @@ class Node:
     """A scalar's text before it got a type."""
     key: tuple[int, int] | None = None
     """Where its key stands, when it is a value of a mapping."""
+    flawed: bool = False
+    """Something that stood in it was refused and taken out; what is missing now need not be told of."""
 
     @property
     def broken(self) -> bool:

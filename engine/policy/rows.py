@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 from engine.llm.catalogue import Model, Provider, Quirks, Safe, Timeouts
+from engine.llm.losses import CARRIES
 from engine.policy.nodes import Node
 from engine.policy.problems import Problem
 from engine.policy.suggest import did_you_mean, listing
@@ -27,6 +28,10 @@ def read_providers(rows: Node | None, problems: list[Problem]) -> dict[str, Prov
     found: dict[str, Provider] = {}
     for name, row in (rows.map if rows is not None else {}).items():
         endpoints = row.get("protocols")
+        if row.flawed and (endpoints is None or not endpoints.map):
+            # Its address was refused, which has been told; whoever names the provider is right to.
+            found[name] = Provider(name, dict.fromkeys(CARRIES, "http://refused.invalid"))
+            continue
         if endpoints is None or not endpoints.map:
             absent = [f"`{key}`" for key in ("protocol", "base_url") if row.get(key) is None]
             words = " and ".join(absent) or "an address"

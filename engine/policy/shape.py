@@ -18,11 +18,13 @@ from typing import Any
 import orjson
 
 from engine.policy.mangled import QUOTE_IT
-from engine.policy.nodes import Node
+from engine.policy.nodes import Node, masked
 from engine.policy.problems import Problem
 from engine.policy.suggest import did_you_mean, listing
 
-_SCHEMAS = ("policy.schema.json", "providers.schema.json", "models.schema.json")
+_SCHEMAS = (
+    "policy.schema.json", "providers.schema.json", "models.schema.json", "facts.schema.json", "policy-test.schema.json"
+)  # fmt: skip
 
 _WORDS = {
     "object": "a mapping",
@@ -35,6 +37,7 @@ _WORDS = {
 }
 _BOOLEAN_WORDS = re.compile(r"(?i)(y|yes|n|no|on|off)")
 _GROUPED_NUMBER = re.compile(r"[0-9]+([_,][0-9]{3})+")
+_SECRET_NAME = re.compile(r"(?i)key|token|secret|password|credential")
 _LONGEST = 60
 
 
@@ -45,8 +48,11 @@ def check_shape(root: Node, schema: str, folder: Path) -> tuple[list[Problem], N
     """
     found: dict[tuple[int, int, str, str], Problem] = {}
     faulty: set[Node] = set()
-    for error in _validator(schema, folder).iter_errors(root.plain()):
-        node = root.follow(error.absolute_path)
+    errors = [(root.follow(e.absolute_path), e) for e in _validator(schema, folder).iter_errors(root.plain())]
+    for node, error in errors:
+        for secret in _secrets(node, error):
+            secret.source.hide(secret.start, secret.end)
+    for node, error in errors:
         faulty |= _faulty(node, error)
         if not node.broken:
             for problem in _told(node, error):
@@ -61,10 +67,20 @@ def without(node: Node, faulty: AbstractSet[Node]) -> Node:
         return below not in faulty and not below.broken
 
     if isinstance(node.value, dict):
-        return replace(node, value={key: without(n, faulty) for key, n in node.value.items() if stays(n)})
+        kept = {key: without(n, faulty) for key, n in node.value.items() if stays(n)}
+        return replace(node, value=kept, flawed=len(kept) < len(node.value))
     if isinstance(node.value, tuple):
-        return replace(node, value=tuple(without(n, faulty) for n in node.value if stays(n)))
+        items = tuple(without(n, faulty) for n in node.value if stays(n))
+        return replace(node, value=items, flawed=len(items) < len(node.value))
     return node
+
+
+def _secrets(node: Node, error: Any) -> list[Node]:
+    """Values that may be a key which somebody wrote where none belongs."""
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        return [below for name, below in node.map.items() if name not in known and _SECRET_NAME.search(name)]
+    return [node] if error.schema.get("x-secret") else []
 
 
 def _faulty(node: Node, error: Any) -> set[Node]:
@@ -110,6 +126,8 @@ def _unknown_keys(node: Node, error: Any) -> list[Problem]:
         if name not in known:
             guess = did_you_mean(name, known)
             hint = "" if guess or not known else f"known here: {listing(known)}"
+            if _SECRET_NAME.search(name) and "api_key_env" in known:
+                guess, hint = "", "keys come from the environment: `api_key_env` names the variable that holds one"
             told.append(below.problem("schema-unknown-key", f"unknown key '{name}'{guess}", hint=hint, at_key=True))
     return told
 
@@ -224,7 +242,7 @@ def _kind(node: Node) -> str:
 def _shown(node: Node) -> str:
     if isinstance(node.value, str):
         text = node.text if len(node.text) <= _LONGEST else node.text[:_LONGEST] + "…"
-        return f"'{text}'"
+        return f"'{masked(text)}'"
     return _yaml(node.value) if not isinstance(node.value, dict | tuple) else _kind(node)
 
 
