@@ -71,7 +71,7 @@ def failure(body: JsonObject) -> ProviderError | None:
         return error_bodies.provider_error(
             0, b"", {}, protocol=NAME, in_stream=True, read_as=error_bodies.from_value(_error_part(body))
         )
-    status = body.get("status")
+    status = text(body.get("status"))
     if status == "failed":
         return ProviderError(
             "the provider failed without saying why", meaning="server_error", protocol=NAME, in_stream=True

@@ -289,7 +289,7 @@ class Items:
         items: list[JsonObject] = []
         owed: list[JsonObject] = []
         for item in self._out:
-            kind = item["type"]
+            kind = text(item.get("type"))
             if owed and kind not in _CALLS and kind not in _OUTPUTS and kind != "reasoning":
                 items += owed
                 owed = []
@@ -302,7 +302,7 @@ class Items:
         """The items without reasoning that led to nothing: the API refuses it."""
         kept: list[JsonObject] = []
         for item in reversed(items):
-            if item["type"] == "reasoning" and not (kept and _made(kept[-1])):
+            if item.get("type") == "reasoning" and not (kept and _made(kept[-1])):
                 self.losses.add("thinking.signature")
             else:
                 kept.append(item)

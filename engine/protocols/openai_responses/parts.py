@@ -23,7 +23,7 @@ def read_part(part: JsonObject | str) -> Block:
     """One part. A bare string in a list is text."""
     if isinstance(part, str):
         return Text(part)
-    kind = part.get("type")
+    kind = text(part.get("type"))
     if kind in _TEXTS:
         return Text(text(part.get("text")), _rest(part, "text"))
     match kind:

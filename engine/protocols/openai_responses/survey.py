@@ -14,7 +14,7 @@ import orjson
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
-from engine.protocols.openai_responses.words import FIELD_CODES, item_code, made_by_model, tool_code
+from engine.protocols.openai_responses.words import FIELD_CODES, item_code, made_by_model, text, tool_code
 
 _MAX_NAMES = 64
 _MAX_TEXT = 32768
@@ -68,7 +68,7 @@ def _fields(found: Survey, body: JsonObject) -> None:
         found.effort = effort
         found.thinking = effort not in ("", "none")
         requires.add("effort")
-    wanted = text.get("format") if isinstance(text := body.get("text"), dict) else None
+    wanted = said.get("format") if isinstance(said := body.get("text"), dict) else None
     if isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema"):
         found.output_format = wanted["type"]
         requires.add("output_format")
@@ -219,7 +219,7 @@ def _parts(found: Survey, parts: list[Any], *, result: bool = False) -> None:
     for part in parts:
         if not isinstance(part, dict):
             continue
-        kind = part.get("type")
+        kind = text(part.get("type"))
         if "prompt_cache_breakpoint" in part:
             found.cache_marks += 1
             found.requires.add("cache_control")

@@ -44,7 +44,7 @@ def allowed(tools: list[Tool], choice: Any) -> list[Tool]:
         if tool.kind == "namespace" and tool.name not in names:
             if members := tuple(member for member in tool.members if member.name in names):
                 kept.append(dataclasses.replace(tool, members=members))
-        elif tool.name in names or (tool.kind == "server" and tool.extra.get("type") in kinds):
+        elif tool.name in names or (tool.kind == "server" and text(tool.extra.get("type")) in kinds):
             kept.append(tool)
     return kept
 
