@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from engine.llm.catalogue import Model, Provider, Quirks, Timeouts
@@ -192,3 +194,39 @@ def test_a_small_policy_is_checked_quickly() -> None:
     began = time.process_time()
     check_text(SMALL, file="p.yaml")
     assert time.process_time() - began < 1.0
+
+
+def test_the_schema_marks_every_expression() -> None:
+    """`x-cel` names type and phase of each key that holds CEL: what editors and documents go by."""
+    marked: dict[str, set[tuple[str, str]]] = {}
+    for path, node in walk(schema("policy")):
+        if "x-cel" in node:
+            marked.setdefault(path[-1], set()).add((node["x-cel"]["type"], node["x-cel"]["phase"]))
+    assert marked == {
+        "when": {("bool", "request"), ("bool", "candidate")},
+        "require": {("bool", "candidate")},
+        "order": {("number", "candidate")},
+        "message": {("template", "candidate")},
+        "additionalProperties": {("any", "request")},
+    }
+
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.yaml"))
+PIECES = [
+    "null", "[]", "{}", "true", "5", '"x"', "- ", "  ", "\n", ":", "remove: [x]", "before: a", "protocol: openai-chat", "use:",
+    "order: 1", "{use: [requested]}", "!x", "*a", "id:", "when: ", "version: 1", "${", "}",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(GOLDEN),
+    st.lists(st.tuples(st.integers(0, 800), st.integers(0, 6), st.sampled_from(PIECES)), max_size=4),
+)
+def test_no_mistake_breaks_the_checker(path: Path, edits: list[tuple[int, int, str]]) -> None:
+    """Whatever is typed into a policy, the answer is a list of problems that can be printed."""
+    text = path.read_text("utf-8")
+    for at, cut, piece in edits:
+        text = text[:at] + piece + text[at + cut :]
+    problems = check_text(text, file="p.yaml", folder=path.parent)
+    assert render_all(problems)
