@@ -81,7 +81,7 @@ class Gateway:
             transport=Transport(),
             health=Health(time.monotonic),
             prices=prices,
-            ledger=Ledger(state / "ledger.sqlite") if keep and state is not None else NullLedger(),
+            ledger=Ledger(state / "ledger.sqlite", log=log) if keep and state is not None else NullLedger(),
             metrics=Metrics(),
             sessions=Sessions(),
             monotonic=time.monotonic,

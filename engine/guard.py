@@ -84,8 +84,9 @@ class Guard:
         if not self.keys or any(self.is_key(value) for value in presented(headers)):
             return
         raise AuthenticationError(
-            "the gateway's key is missing or wrong; send the value of STACKBILT_GATEWAY_KEY as x-api-key, "
-            "Authorization: Bearer or x-sbgw-key (`sbgw setup` prints how)"
+            # Claude Code hides a 401 that names the other key header behind "Not logged in" (measured).
+            "the gateway's key is missing or wrong; send the output of `sbgw key` as Authorization: Bearer "
+            "(`sbgw setup CLIENT` prints how)"
         )
 
     def is_key(self, value: str) -> bool:

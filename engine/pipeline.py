@@ -65,7 +65,7 @@ class Pipeline:
 
     async def _step(self, compiled: CompiledStep, at: int, exchange: Exchange, services: Services) -> int:
         """Run one step; the index of the next."""
-        if compiled.step.when is not None and not compiled.step.when.holds(exchange.facts):
+        if compiled.step.when is not None and not compiled.step.when.holds(_facts(exchange)):
             return at + 1
         try:
             taken = await compiled.stage.run(exchange, services)
@@ -90,12 +90,17 @@ class Pipeline:
         while at < len(self.steps):
             compiled = self.steps[at]
             at += 1
-            if not compiled.stage.pure or (compiled.step.when is not None and not compiled.step.when.holds(facts)):
+            if not compiled.stage.pure or (compiled.step.when is not None and not compiled.step.when.holds(case.facts)):
                 continue
             taken = compiled.stage.decide(case)
             if taken is not None:
                 at = compiled.exits.get(taken, at)
         return finish(case)
+
+
+def _facts(exchange: Exchange) -> Facts:
+    """The facts with the policy's variables filled in, as far as there is a case already."""
+    return exchange.case.facts if exchange.case is not None else exchange.facts
 
 
 def compile_pipeline(policy: Policy) -> Pipeline:

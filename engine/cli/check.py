@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import click
 import orjson
 
-from engine.cli.formats import as_github, as_json
 from engine.cli.screen import CANNOT_RUN, OK, PROBLEMS, fail
+from engine.policy.problems import Problem
 
 
 @click.command()
@@ -30,7 +30,7 @@ def check(policies: Sequence[str], form: str, fail_level: str) -> None:
       sbgw check                       the shipped default
       sbgw check policies/mine.yaml --format github
     """
-    from engine.policy.render import render_all
+    from engine.policy.render import problem_json, render_all, render_github
 
     problems = []
     for reference in policies or ("default",):
@@ -40,10 +40,10 @@ def check(policies: Sequence[str], form: str, fail_level: str) -> None:
             fail(f"cannot read {reference}: {error.strerror}", code=CANNOT_RUN)
     if form == "json":
         click.echo(
-            orjson.dumps({"format_version": 1, "problems": [as_json(p) for p in problems]}, option=orjson.OPT_INDENT_2)
+            orjson.dumps({"format_version": 1, "problems": [problem_json(p) for p in problems]}, option=orjson.OPT_INDENT_2)
         )
     elif form == "github":
-        click.echo(as_github(problems), nl=bool(problems))
+        click.echo(render_github(problems), nl=bool(problems))
     elif problems:
         click.echo(render_all(problems))
     else:
@@ -52,7 +52,7 @@ def check(policies: Sequence[str], form: str, fail_level: str) -> None:
     sys.exit(PROBLEMS if any(p.level in bad for p in problems) else OK)
 
 
-def check_whole(reference: str) -> list:  # type: ignore[type-arg]
+def check_whole(reference: str) -> list[Problem]:
     """Every problem of the policy `reference`, its stage graph included."""
     from engine.pipeline import check_pipeline
     from engine.policy.load import check_policy, load_policy

@@ -19,7 +19,10 @@ _CALLERS_FAULT: frozenset[Meaning] = frozenset({"invalid_request", "content_poli
 """Another vendor would say the same, and should not see the prompt for nothing."""
 
 _WORTH_A_RETRY: frozenset[Meaning] = frozenset({"overloaded", "server_error", "unreachable", "rate_limit", "broken"})
-"""Failures that often pass within seconds."""
+"""Failures that often pass within seconds; a rate limit only when the provider said how many."""
+
+_RETRIES = 2
+"""Times the last candidate is tried again: the agents have a ladder of their own, and ours multiplies theirs."""
 
 _TELLING: tuple[Meaning, ...] = ("rate_limit", "overloaded", "context_length")
 """Which failure a client shall hear of when several candidates failed: the ones it can act upon come first."""
@@ -40,7 +43,7 @@ class Dispatch(Stage):
         deadline = services.monotonic() + fallback.total_seconds
         failures: list[ProviderError] = []
         queue = list(exchange.decision.chain)
-        wait = 0.0
+        wait, retries = 0.0, 0
         while queue and len(exchange.attempts) < fallback.attempts:
             if wait:
                 await services.sleep(wait)
@@ -55,9 +58,10 @@ class Dispatch(Stage):
                 window = exchange.policy.model(candidate.ref).context
                 queue = [c for c in queue if exchange.policy.model(c.ref).context > window]
             wait = 0.0
-            if not queue and error.meaning in _WORTH_A_RETRY:
-                wait = _pause(error, len(failures), services)
+            if not queue and _again(error, retries):
+                wait = _pause(error, retries, services)
                 if wait <= _PATIENCE and services.monotonic() + wait < deadline:
+                    retries += 1
                     queue = [candidate]
             if services.monotonic() > deadline:
                 break
@@ -92,11 +96,17 @@ class Dispatch(Stage):
         return None
 
 
-def _pause(error: ProviderError, failures: int, services: Services) -> float:
+def _again(error: ProviderError, retries: int) -> bool:
+    """Whether the last candidate is worth another try."""
+    told = error.meaning != "rate_limit" or error.retry_after is not None
+    return error.meaning in _WORTH_A_RETRY and told and retries < _RETRIES
+
+
+def _pause(error: ProviderError, retries: int, services: Services) -> float:
     """Seconds before the same candidate is tried again: as told, else full jitter over a doubling window."""
     if error.retry_after is not None:
         return error.retry_after
-    return services.uniform(0.05, min(_PATIENCE, 0.5 * 2.0 ** (failures - 1)))
+    return services.uniform(0.05, min(_PATIENCE, 0.5 * 2.0**retries))
 
 
 def _most_telling(failures: list[ProviderError]) -> ProviderError:

@@ -204,12 +204,12 @@ def test_a_model_without_eyes_gets_a_note() -> None:
     ("thinking", "expected", "codes"),
     [
         ((Thinking("hm", "sig", origin="anthropic-messages"),), "hm", []),
-        ((Thinking("", "sig", origin="anthropic-messages"),), "", ["thinking.signature"]),
-        ((), "", []),
+        ((Thinking("", "sig", origin="anthropic-messages"),), " ", ["thinking.signature"]),
+        ((), " ", []),
     ],
 )
 def test_reasoning_is_echoed_where_it_must_come_back(thinking: Any, expected: str, codes: list[str]) -> None:
-    """Its text whatever its origin; an empty text where there is none and tools are in play."""
+    """Its text whatever its origin; a blank where there is none and tools are in play."""
     said = (user("hi"), assistant(*thinking, ToolCall("a", "f")), user(result("a", "1")))
     body, losses = encode(request(*said, tools=(READ,)), Quirks(echo_reasoning=True))
     assert (body["messages"][1]["reasoning_content"], losses) == (expected, codes)

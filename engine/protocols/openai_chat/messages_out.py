@@ -306,7 +306,8 @@ class Conversation:
                 self.losses.add("thinking.signature")
         in_play = bool(self._request.tools or self._called)
         if quirks.echo_reasoning and (texts or in_play):
-            message[quirks.reasoning_field] = "\n\n".join(texts)
+            # A turn that another vendor produced has none to give back; an empty text counts as none and is refused.
+            message[quirks.reasoning_field] = "\n\n".join(texts) or " "
 
     def _take(self, call_id: str, after: int) -> ToolResult | None:
         """The first untaken result for a call of message `after`, before the next call of that id."""

@@ -176,7 +176,7 @@ class _Messages:
         if quirks.echo_reasoning:
             text = text_of(message, quirks.reasoning_field)
             if text or self._tools:
-                out[quirks.reasoning_field] = text
+                out[quirks.reasoning_field] = text or " "
         calls = message.get("tool_calls")
         if isinstance(calls, list) and (quirks.strict or quirks.tool_id != "any"):
             out["tool_calls"] = [self._call(call) if isinstance(call, dict) else call for call in calls]
