@@ -162,7 +162,7 @@ def usage_in(body: JsonObject, quirks: Quirks) -> Usage | None:
 def error_in(body: Any) -> ProviderError | None:
     """The error that a JSON value inside a success is or holds, None for an answer."""
     if isinstance(body, list):
-        body = body[0] if body and isinstance(body[0], dict) else None
+        body = body[0] if body and isinstance(body[0], dict) and "choices" not in body[0] else None
     if not isinstance(body, dict):
         return broken("the provider's answer is no JSON object")
     choices = body.get("choices")

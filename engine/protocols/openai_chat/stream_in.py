@@ -32,6 +32,7 @@ from engine.protocols import error_bodies, tool_ids
 from engine.protocols.openai_chat import reasoning
 from engine.protocols.openai_chat.answer_in import TOLD, answer_part, broken, failure_of, media_of, usage_in
 from engine.protocols.openai_chat.fields import NAME, stop_reason
+from engine.protocols.openai_chat.parts import entries
 from engine.protocols.openai_chat.request_in import custom_of
 from engine.protocols.tool_names import Origin, ToolNames, custom_text
 
@@ -176,14 +177,14 @@ class ChatStreamDecoder:
             if content:
                 self._last("text").texts.append(content)
             return
-        details = delta.get("reasoning_details")
+        details = entries(delta.get("reasoning_details"))
         for thinking in reasoning.carried(details):
             self._carry(thinking)
-            details = None
+            details = []
             delta = {key: value for key, value in delta.items() if key != "reasoning_details"}
         if text := reasoning.text_of(delta, self._quirks.reasoning_field):
             self._last("thinking").texts.append(text)
-        if details and (text or any(d.get("signature") or d.get("data") for d in details if isinstance(d, dict))):
+        if details and (text or any(d.get("signature") or d.get("data") for d in details)):
             self._last("thinking").details.feed(details)
         if content:
             if isinstance(content, str):
@@ -198,10 +199,8 @@ class ChatStreamDecoder:
             self._last("thinking").extra_content = held
         for made in media_of(delta):
             self._pieces.append(Piece("opaque", value=made.value))
-        calls = delta.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
-            if isinstance(call, dict):
-                self._call(call)
+        for call in entries(delta.get("tool_calls")):
+            self._call(call)
         if isinstance(legacy := delta.get("function_call"), dict) and any(legacy.values()):
             self._call({"index": "function_call", "function": legacy})
 
