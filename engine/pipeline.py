@@ -17,7 +17,7 @@ from typing import Any
 
 from engine.exchange import Exchange, Services
 from engine.llm.errors import GatewayError, InternalError
-from engine.policy.decide import ProviderState, begin, finish
+from engine.policy.decide import Case, ProviderState, begin, finish
 from engine.policy.decision import Decision, Facts
 from engine.policy.model import Policy, Step
 from engine.policy.problems import PolicyInvalid, Problem
@@ -85,17 +85,23 @@ class Pipeline:
 
     def decide(self, facts: Facts, availability: Mapping[str, ProviderState]) -> Decision:
         """What the policy says about `facts`: the same stages, the effectful ones skipped. Pure."""
+        return finish(self.walk(facts, availability)[0])
+
+    def walk(self, facts: Facts, availability: Mapping[str, ProviderState]) -> tuple[Case, tuple[str, ...]]:
+        """The decided case, and the path as an event records it, as if all that is not decided went well."""
         case = begin(self.policy, facts, availability)
+        path: list[str] = []
         at = 0
         while at < len(self.steps):
             compiled = self.steps[at]
             at += 1
-            if not compiled.stage.pure or (compiled.step.when is not None and not compiled.step.when.holds(case.facts)):
+            if compiled.step.when is not None and not compiled.step.when.holds(case.facts):
                 continue
-            taken = compiled.stage.decide(case)
+            taken = compiled.stage.decide(case) if compiled.stage.pure else None
             if taken is not None:
                 at = compiled.exits.get(taken, at)
-        return finish(case)
+            path.append(compiled.id if taken is None else f"{compiled.id}.{taken}")
+        return case, tuple(path)
 
 
 def _facts(exchange: Exchange) -> Facts:

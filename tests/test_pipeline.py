@@ -119,6 +119,11 @@ pipeline:
     assert free.denial is None
     assert held.denial is not None
     assert held.denial.rule == "no-stream"
+    paths = [pipeline.walk(facts(request={"stream": True, "tools": n}), {})[1] for n in (0, 1)]
+    assert paths == [
+        ("decode", "classify", "open", "dispatch", "encode", "record"),
+        ("decode", "classify", "open", "strict.deny", "encode", "record"),
+    ]
 
 
 @pytest.fixture
