@@ -14,10 +14,16 @@ import pytest
 from engine.llm.catalogue import Quirks
 from engine.llm.errors import ProviderError
 from engine.llm.losses import CARRIES, LOSSES
-from engine.llm.messages import Text, ToolCall
+from engine.llm.messages import LLMResponse, Text, ToolCall
+from engine.llm.messages import Refusal as Declined
 from engine.llm.replay import replay
 from engine.llm.stream import Failure, Finish
+from engine.protocols.registry import PROTOCOLS
 from engine.protocols.sse import SSEParser
+from tests.emulator.chat_profiles import PROFILES
+from tests.emulator.chat_rules import Context
+from tests.emulator.chat_rules import check as check_rules
+from tests.emulator.refusal import Refusal
 from tests.protocols.chat_kit import ABLE, WIRE, decode_bytes, encode, encoded, target
 from tests.protocols.order import check, whole
 
@@ -156,3 +162,55 @@ def test_every_captured_client_request_is_understood(shared: Path) -> None:
         found = WIRE.survey(body)
         assert found.requires & {c for c in LOSSES if LOSSES[c][0] == "hard"} <= CARRIES["openai-chat"], path
     assert set(seen) >= {"opencode", "qwen", "cn", "aider", "sdk"}
+
+
+def test_other_clients_requests_are_accepted_by_a_strict_server(shared: Path) -> None:
+    """What Claude Code, Codex and others send in other protocols: nothing is refused, no loss is undeclared."""
+    profile = PROFILES["strict"]
+    model = replace(ABLE, name="llama-4-coder", documents=False, reasoning=False, max_output=32_768)
+    strict = target(replace(STRICT, drop=("prompt_cache_key", "user", "service_tier")), model)
+    seen: Counter[str] = Counter()
+    refused: list[str] = []
+    for path in sorted(shared.glob("captures/*/*/*.json")):
+        captured = orjson.loads(path.read_bytes())
+        body, sent_to = captured.get("body"), str(captured.get("path", ""))
+        client = {"messages": "anthropic-messages", "responses": "openai-responses"}.get(sent_to.rpartition("/")[2])
+        if client is None or not isinstance(body, dict):
+            continue
+        wire = PROTOCOLS[client]
+        declared = wire.survey(body).requires | {"max_output_tokens"}
+        request = wire.decode_request(body)
+        assert set(encode(request)[1]) <= declared, path
+        sent, losses = WIRE.encode_request(request, strict)
+        assert set(losses) <= declared, path
+        try:
+            check_rules(sent, Context(profile, profile.models))
+        except Refusal as refusal:
+            refused.append(str(refusal))
+        seen[client] += 1
+    assert [text for text in refused if "image_url" not in text] == []  # the captures hold filler instead of images
+    assert min(seen["anthropic-messages"], seen["openai-responses"]) > 100
+
+
+def test_every_recorded_stream_can_be_told_in_every_protocol(exchanges: list[tuple[str, dict[str, Any]]]) -> None:
+    """The events satisfy all three encoders, and come back with the same text and calls."""
+    for name, raw in list(streams(exchanges))[::6]:
+        events = decode_bytes(raw)
+        if not isinstance(events[-1], Finish):
+            continue
+        said = whole(events)
+        for wire in PROTOCOLS.values():
+            encoder = wire.stream_encoder(model="m", answer_id="a")
+            parser, decoder = SSEParser(), wire.stream_decoder(quirks=Quirks())
+            out = b"".join(encoder.feed(event) for event in events)
+            back = [e for event in parser.feed(out) + parser.close() for e in decoder.feed(event)] + decoder.close()
+            check(back)
+            told = whole(back)
+            assert [b.name for b in told.content if isinstance(b, ToolCall)] == [
+                b.name for b in said.content if isinstance(b, ToolCall)
+            ], (name, wire.name)
+            assert _text(told) == _text(said), (name, wire.name)
+
+
+def _text(answer: LLMResponse) -> str:
+    return "".join(block.text for block in answer.content if isinstance(block, Text | Declined))

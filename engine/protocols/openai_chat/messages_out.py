@@ -41,17 +41,29 @@ _OPAQUE_LOSSES = {
     "compaction": "compaction",
     "compaction_trigger": "compaction",
     "context_compaction": "compaction",
+    "compaction_summary": "compaction",
     "container_upload": "container",
     "item_reference": "previous_response",
     "tool_reference": "tool_search",
+    "tool_addition": "tool_search",
     "tool_search_call": "tool_search",
     "tool_search_output": "tool_search",
     "tool_search_tool_result": "tool_search",
     "mcp_tool_use": "server_tool.result",
     "mcp_list_tools": "server_tool.result",
     "mcp_approval_request": "server_tool.result",
+    "mcp_approval_response": "server_tool.result",
+    "program": "server_tool.result",
+    "program_output": "server_tool.result",
     "server_tool_use": "server_tool.result",
+    "input_audio": "audio",
+    "audio": "audio",
+    "input_image": "container",
+    "input_file": "container",
+    "image": "container",
+    "document": "container",
 }
+"""Type of a block that only its own protocol understands → loss code; images and files are such when a provider keeps them."""
 
 
 class Conversation:

@@ -28,6 +28,8 @@ _FOREIGN: Mapping[str, str] = {
     "previous_response_id": "previous_response",
     "conversation": "previous_response",
     "background": "background",
+    "prompt": "container",
+    "cache_control": "cache_control",
     "top_logprobs": "logprobs",
 }
 """Top-level fields of the other protocols → loss code."""

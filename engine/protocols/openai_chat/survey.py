@@ -11,7 +11,7 @@ from typing import Any
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
-from engine.protocols.openai_chat.fields import MEANT
+from engine.protocols.openai_chat.fields import MEANT, server_loss
 from engine.protocols.openai_chat.parts import entries
 
 _MAX_NAMES = 64
@@ -88,7 +88,7 @@ def _tools(body: JsonObject, found: Survey) -> None:
         described = tool.get(kind) if kind in ("function", "custom") else None
         if described is None and kind != "function":
             found.server_tools += 1
-            found.requires.add("web_search" if str(kind).startswith("web_search") else "server_tool")
+            found.requires.add(server_loss(str(kind)))
             continue
         if kind == "custom":
             found.requires.add("custom_tool")

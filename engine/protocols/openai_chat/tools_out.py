@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolChoice, ToolResult
-from engine.protocols.openai_chat.fields import NAME
+from engine.protocols.openai_chat.fields import NAME, server_loss
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.tool_names import ToolNames, custom_schema
 
@@ -135,10 +135,7 @@ def _named(choice: ToolChoice, request: LLMRequest, names: ToolNames) -> str:
 
 
 def _server_loss(tool: Tool) -> str:
-    kind = str(tool.extra.get("type") or tool.name)
-    if kind.startswith("web_search"):
-        return "web_search"
-    return "tool_search" if kind.startswith("tool_search") else "server_tool"
+    return server_loss(str(tool.extra.get("type") or tool.name))
 
 
 def _loaded(request: LLMRequest) -> set[str]:
@@ -158,12 +155,15 @@ def _loaded(request: LLMRequest) -> set[str]:
 
 
 def _references(value: Any) -> Iterator[str]:
-    """Tool names in a `tool_reference`, a tool search result (Messages) or a tool search output (Responses)."""
+    """Tool names in a `tool_reference`, a `tool_addition`, a tool search result (Messages) or a tool search output (Responses)."""
     if not isinstance(value, dict):
         return
     match value.get("type"):
         case "tool_reference":
             yield str(value.get("tool_name", ""))
+        case "tool_addition":
+            tool = value.get("tool")
+            yield str(tool.get("name", "")) if isinstance(tool, dict) else ""
         case "tool_search_tool_result" | "tool_search_tool_search_result":
             yield from _references(value.get("content"))
             for reference in entries(value.get("tool_references")):
