@@ -13,6 +13,7 @@ from engine.gateway import Gateway, ReloadState
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import WireProtocol
+from engine.protocols.detect import detect
 from engine.routes.reply import json_response
 from engine.stages.decode import parse, prepare
 from engine.store.event import decision_json
@@ -99,13 +100,7 @@ class Inspection:
             if named not in protocols:
                 raise ClientError(f"no protocol '{named}'; there are: {', '.join(protocols)}", field="protocol")
             return protocols[named]
-        if "input" in body:
-            return protocols["openai-responses"]
-        tools = body.get("tools")
-        anthropic_tools = isinstance(tools, list) and any(isinstance(t, dict) and "input_schema" in t for t in tools)
-        if "system" in body or anthropic_tools or "anthropic-version" in request.headers:
-            return protocols["anthropic-messages"]
-        return protocols["openai-chat"]
+        return protocols[detect(body, request.headers)]
 
 
 def _reload_metrics(state: ReloadState) -> str:
