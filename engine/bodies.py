@@ -25,6 +25,15 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     declared = request.content_length
     if declared is not None and declared > limit:
         raise _too_large(limit)
+    raw = request.content.read_nowait() if request.content.is_eof() else await _read(request, limit)
+    if len(raw) > limit:
+        raise _too_large(limit)
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    return raw if encoding in ("", "identity") else inflate(raw, encoding, limit)
+
+
+async def _read(request: web.BaseRequest, limit: int) -> bytes:
+    """A body that is still coming."""
     parts: list[bytes] = []
     total = 0
     while True:
@@ -39,9 +48,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
         if total > limit:
             raise _too_large(limit)
         parts.append(chunk)
-    raw = parts[0] if len(parts) == 1 else b"".join(parts)
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    return raw if encoding in ("", "identity") else inflate(raw, encoding, limit)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def inflate(raw: bytes, encoding: str, limit: int) -> bytes:

@@ -23,7 +23,7 @@ from engine.providers.prices import PriceTable
 from engine.providers.simulated import SimulatedProvider
 from engine.providers.transport import Transport
 from engine.shadow import Shadow
-from engine.store.ids import new_id
+from engine.store.ids import Ids
 from engine.store.ledger import Ledger, NullLedger
 from engine.store.policies import PolicyStore
 from engine.store.sessions import Sessions
@@ -70,6 +70,7 @@ class Gateway:
         self.reload = ReloadState()
         self.shadow = _shadow(shadow) if shadow is not None else None
         self._environ = environ
+        self._ids = Ids()
         keep = state is not None and policy.settings.telemetry_enabled
         self.policies = PolicyStore(state) if keep and state is not None else None
         """Policies that requests were decided by, for explanations; None when nothing is recorded."""
@@ -134,7 +135,7 @@ class Gateway:
         """A new exchange under the current policy. `headers` has names in lower case."""
         services = self.services
         return Exchange(
-            id=new_id(),
+            id=self._ids.new(),
             wire=wire,
             identity=identify(headers),
             headers=headers,

@@ -39,26 +39,39 @@ class Health:
         self._latency: dict[str, float] = {}
         self._errors: dict[str, float] = {}
         self._states: Mapping[str, ProviderState] = {}
-        self._of: tuple[object, object] = (None, None)
-        self._stale_at = 0.0
+        self._of: tuple[Policy | None, Credentials | None] = (None, None)
+        self._changed: set[str] = set()
+        self._due = 0.0
+        """When the next cool-down ends."""
 
     def availability(self, policy: Policy, credentials: Credentials) -> Mapping[str, ProviderState]:
         """Every provider of `policy`: is a key there, is it healthy, how fast, how often it fails."""
         now = self._monotonic()
-        if self._of != (policy, credentials) or now >= self._stale_at:
+        if self._of[0] is not policy or self._of[1] is not credentials:
             self._of = (policy, credentials)
-            self._states = {
-                name: ProviderState(
-                    key=not credentials.missing(provider),
-                    missing=credentials.missing(provider),
-                    healthy=self._until.get(name, 0.0) <= now,
-                    latency_ms=round(self._latency.get(name, 0.0), 1),
-                    error_rate=round(self._errors.get(name, 0.0), 3),
-                )
-                for name, provider in policy.providers.items()
-            }
-            self._stale_at = min((t for t in self._until.values() if t > now), default=float("inf"))
+            self._states = {name: self._state(name, now) for name in policy.providers}
+        elif self._changed or now >= self._due:
+            # A snapshot may be held by a request: what changed gets a new mapping, the rest of it is shared.
+            names = self._changed if now < self._due else self._states.keys()
+            self._states = {**self._states, **{name: self._state(name, now) for name in names if name in self._states}}
+        else:
+            return self._states
+        self._changed = set()
+        self._due = min((t for t in self._until.values() if t > now), default=float("inf"))
         return self._states
+
+    def _state(self, name: str, now: float) -> ProviderState:
+        policy, credentials = self._of
+        assert policy is not None
+        assert credentials is not None
+        missing = credentials.missing(policy.providers[name])
+        return ProviderState(
+            key=not missing,
+            missing=missing,
+            healthy=self._until.get(name, 0.0) <= now,
+            latency_ms=round(self._latency.get(name, 0.0), 1),
+            error_rate=round(self._errors.get(name, 0.0), 3),
+        )
 
     def succeeded(self, provider: str, first_event_ms: float) -> None:
         """An attempt brought an answer; its first content came after `first_event_ms`."""
@@ -67,14 +80,14 @@ class Health:
         before = self._latency.get(provider, first_event_ms)
         self._latency[provider] = before + 0.2 * (first_event_ms - before)
         self._errors[provider] = self._errors.get(provider, 0.0) * 0.9
-        self._stale_at = 0.0
+        self._changed.add(provider)
 
     def failed(self, provider: str, error: ProviderError) -> None:
         """An attempt failed. A fault of the request itself changes nothing."""
         if error.meaning in _FAULTLESS:
             return
         self._errors[provider] = self._errors.get(provider, 0.0) * 0.9 + 0.1
-        self._stale_at = 0.0
+        self._changed.add(provider)
         now = self._monotonic()
         if error.meaning in _COOL_DOWN:
             wait = error.retry_after if error.retry_after is not None else _COOL_DOWN[error.meaning]
