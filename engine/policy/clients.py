@@ -45,6 +45,9 @@ _PRODUCTS: Mapping[str, str] = {
 }
 """First product token of the user agent, in lower case → the client's name in the facts."""
 
+CLIENTS = frozenset({*_PRODUCTS.values(), "unknown"})
+"""Every value that `client.name` of the facts can have."""
+
 _PURPOSES: Mapping[str, str] = {"main": "main", "subagent": "subagent", "auxiliary": "auxiliary"}
 """Claude Code's request class, sent when its hint headers are on → purpose. Its word for side work covers the title call."""
 
