@@ -15,6 +15,7 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool) -
     policy, services = gateway.loaded.policy, gateway.services
     named = {entry.use.partition("/")[0] for route in policy.routes.values() for entry in route.entries}
     ready: list[str] = []
+    local: list[str] = []
     wanting: list[str] = []
     for provider in policy.providers.values():
         if not provider.enabled:
@@ -22,11 +23,15 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool) -
         missing = services.credentials.missing(provider)
         if missing:
             wanting.append(f"{provider.name} ({', '.join(missing)})")
+        elif provider.local and not provider.simulated:
+            local.append(provider.name)
         elif not provider.simulated or provider.name in named:
             ready.append(provider.name)
+    warnings = sum(problem.level == "warning" for problem in policy.warnings)
     lines = [
-        f"policy      {policy.label}   {policy.resolved.value.get('description', '')}".rstrip(),
+        f"policy      {policy.label}" + (f"   {warnings} warnings: `sbgw check`" if warnings else ""),
         f"providers   ready: {', '.join(ready) or 'none'}",
+        *_wrapped("            local, not asked whether they run: ", local),
         *_wrapped("            no key: ", wanting),
         f"key         {'STACKBILT_GATEWAY_KEY' if from_environment else state / 'key'}"
         + ("" if policy.settings.auth == "local-key" else "   (authentication is off)"),
