@@ -22,6 +22,7 @@ RANK = {
     "stages": 3,
     "pipeline": 4,
     "gateway": 5,
+    "explained": 5,
     "bodies": 5,
     "guard": 5,
     "shadow": 4,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from asyncio import to_thread
 from typing import Any
 
 from aiohttp import web
 
 from engine import __version__
 from engine.bodies import read_body
+from engine.explained import with_explanation
 from engine.gateway import Gateway, ReloadState
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
@@ -66,11 +68,13 @@ class Inspection:
         return json_response({"events": [event.to_json() for event in events]})
 
     async def event(self, request: web.Request) -> web.StreamResponse:
-        """`GET /events/{id}`."""
-        event = self._gateway.services.ledger.get(request.match_info["id"])
+        """`GET /events/{id}`: the event, and why it was decided so."""
+        gateway = self._gateway
+        event = gateway.services.ledger.get(request.match_info["id"])
         if event is None:
             raise ClientError("no event has that id", code="not_found", status=404)
-        return json_response(event.to_json())
+        # In a thread: an old policy has to be read and compiled first.
+        return json_response(await to_thread(with_explanation, event, gateway.policies, gateway.loaded.policy))
 
     async def route(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/route`: what the policy says about the request in the body, in any protocol; nothing is sent on."""

@@ -1,0 +1,83 @@
+"""Recorded facts, made whole for a policy of today: what is missing is filled in and named, what is broken is refused.
+
+Facts come from an older version of the gateway, or from another policy whose signals are others. A default in place of a
+fact that nobody recorded is a guess, so whoever uses it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from engine.policy.decision import Facts
+from engine.policy.facts import schema
+
+_TYPES: Mapping[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list, "number": float}
+
+_MADE_ANEW = frozenset({"settings", "vars", "signals"})
+"""Sections that each policy fills in for itself."""
+
+
+class FactsBroken(ValueError):
+    """Facts that no policy can be asked about; the text names the field, never its value."""
+
+
+def recall(recorded: Any, signals: Iterable[str]) -> tuple[Facts, tuple[str, ...]]:
+    """Complete facts, and the dotted names of those that were filled in with defaults; `signals` are the policy's.
+
+    What is complete already is not copied. Raises FactsBroken.
+    """
+    if not isinstance(recorded, dict) or not recorded:
+        raise FactsBroken("there are no facts")
+    missing: list[str] = []
+    whole = dict(recorded)
+    for section, fields in _sections().items():
+        have = recorded.get(section)
+        if type(have) is not dict:
+            if have is not None:
+                raise FactsBroken(f"{section} is not a mapping")
+            have = {}
+        if have.keys() >= fields.keys():
+            if all(type(have[name]) is kind for name, (kind, _) in fields.items()):
+                continue
+            have = dict(have)
+        else:
+            absent = [name for name in fields if name not in have]
+            missing += [f"{section}.{name}" for name in absent]
+            have = {**have, **{name: _fresh(fields[name][1]) for name in absent}}
+        whole[section] = _typed(section, have, fields)
+    own = recorded.get("signals") or {}
+    unknown = [name for name in signals if type(own.get(name)) is not bool]
+    if unknown:
+        whole["signals"] = {**own, **dict.fromkeys(unknown, False)}
+        missing += [f"signals.{name}" for name in unknown]
+    whole.setdefault("signals", own)
+    return whole, tuple(missing)
+
+
+def _typed(section: str, have: dict[str, Any], fields: Mapping[str, tuple[type, Any]]) -> dict[str, Any]:
+    for name, (kind, _) in fields.items():
+        value = have[name]
+        if kind is float and type(value) is int:
+            have[name] = float(value)
+        elif type(value) is not kind:
+            raise FactsBroken(f"{section}.{name} is not a {kind.__name__}")
+    return have
+
+
+def _fresh(default: Any) -> Any:
+    return list(default) if isinstance(default, list) else default
+
+
+@lru_cache(maxsize=1)
+def _sections() -> Mapping[str, Mapping[str, tuple[type, Any]]]:
+    """Section → field → (its Python type, its default), for the facts that a request has before any candidate."""
+    found: dict[str, dict[str, tuple[type, Any]]] = {}
+    for section, described in schema()["properties"].items():
+        if described.get("x-phase") == "candidate" or section in _MADE_ANEW:
+            continue
+        found[section] = {
+            name: (_TYPES[below["type"]], below["default"]) for name, below in described["properties"].items()
+        }
+    return found
