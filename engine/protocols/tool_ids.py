@@ -61,12 +61,13 @@ class IdMap:
     a result belongs to the oldest call of its id that has none yet.
     """
 
-    __slots__ = ("_open", "_rule", "_used")
+    __slots__ = ("_answered", "_open", "_rule", "_used")
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
         self._used: set[str] = set()
         self._open: dict[str, list[str]] = {}
+        self._answered: dict[str, str] = {}
 
     def call(self, call_id: str) -> str:
         """The wire's id for a call."""
@@ -82,9 +83,10 @@ class IdMap:
     def result(self, call_id: str) -> str:
         """The wire's id of the call that this result answers; a result without a call keeps its own id, fitted."""
         waiting = self._open.get(call_id)
-        if not waiting:
-            return fit(call_id, self._rule)
-        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        if waiting:
+            self._answered[call_id] = waiting.pop(0)
+        # A second result for the same call stays with that call.
+        return self._answered.get(call_id) or fit(call_id, self._rule)
 
 
 def _is(text: str, alphabet: str, longest: int) -> bool:

@@ -65,3 +65,13 @@ def test_calls_made_together_are_answered_in_order(call_ids: list[str]) -> None:
     calls = [ids.call(call_id) for call_id in call_ids]
     assert calls == [ids.result(call_id) for call_id in call_ids]
     assert len(set(calls)) == len(calls)
+
+
+def test_an_id_that_comes_again_in_a_later_turn_finds_its_own_result() -> None:
+    """A model that counts its calls from zero in every turn: each result goes to the call of its own turn."""
+    ids = IdMap("word")
+    first = ids.call("functions.read:0")
+    assert ids.result("functions.read:0") == first
+    second = ids.call("functions.read:0")
+    assert first != second
+    assert ids.result("functions.read:0") == second
