@@ -13,6 +13,9 @@ from engine.stages.stage import Stage
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of
 
 
+_LONGEST_PATH = 500
+
+
 class Record(Stage):
     needs: ClassVar[frozenset[str]] = frozenset({"reply"})
 
@@ -65,6 +68,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
         client_version=exchange.identity.version,
         agent=exchange.identity.agent,
         project=exchange.identity.project,
+        repo_path=_printable(exchange.headers.get("x-sbgw-repo", "")),
         protocol=exchange.wire.name,
         session_id=facts["session"]["id"] if facts else exchange.identity.session,
         route_class=decision.route_class if decision else "",
@@ -99,6 +103,11 @@ def event_of(exchange: Exchange, now: float) -> Event:
         request_digest=exchange.digest if answer else "",
         gateway_version=__version__,
     )
+
+
+def _printable(text: str) -> str:
+    """A header's value fit to be kept and shown."""
+    return "".join(c for c in text[:_LONGEST_PATH] if c.isprintable())
 
 
 def _status(exchange: Exchange) -> Status:
