@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
@@ -24,8 +24,10 @@ from engine.llm.replay import replay
 from engine.llm.stream import Failure, Progress, Start, StreamEvent
 from engine.policy.decision import Candidate
 from engine.protocols.sse import SSEParser
-from engine.providers.transport import Upstream
 from engine.stages.decode import parse
+
+if TYPE_CHECKING:  # the transport brings the HTTP client, which a check or an explanation never needs
+    from engine.providers.transport import Upstream
 
 _PASSED: Mapping[str, tuple[str, ...]] = {
     "anthropic-messages": ("anthropic-", "x-claude-code-", "x-stainless-", "x-app", "user-agent"),
