@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.policy.model import Policy
     from engine.policy.problems import Problem
     from engine.policy.testing import Report, Suite
-    from engine.policy.testing.suite import Decide
+    from engine.policy.testing.suite import Walk
 
 _MOST_FILES = 1_000
 
@@ -75,17 +75,17 @@ def test(
     sys.exit(PROBLEMS if problems or short or any(report.failed for report in reports) else OK)
 
 
-def decider(policy: Policy) -> Decide:
+def walker(policy: Policy) -> Walk:
     """How the gateway itself decides: by the policy's stage graph. Raises PolicyInvalid."""
     from engine.pipeline import compile_pipeline
 
-    return compile_pipeline(policy).decide
+    return compile_pipeline(policy).walk
 
 
 def _run(suite: Suite, select: Callable[[str], bool], *, covering: bool) -> Report:
     from engine.policy.testing import run_suite
 
-    return run_suite(suite, decider=decider, select=select, covering=covering)
+    return run_suite(suite, walker=walker, select=select, covering=covering)
 
 
 def _load(paths: Sequence[Path]) -> tuple[list[Suite], list[Problem]]:

@@ -82,7 +82,7 @@ def _reference(label: str) -> str:
 
 def _prices(event: Event, policy: Policy) -> Mapping[str, tuple[float, float]]:
     """The candidates' prices, if some condition reads a price."""
-    from engine.policy.testing.conditions import conditions
+    from engine.policy.conditions import conditions
 
     if not any(expression.refs & _PRICE_FACTS for _, expression in conditions(policy)):
         return {}
@@ -92,7 +92,7 @@ def _prices(event: Event, policy: Policy) -> Mapping[str, tuple[float, float]]:
 
 def _tell_drift(text: str) -> None:
     """Say so when the policy as it is now does not decide as it was recorded."""
-    from engine.cli.test import decider
+    from engine.cli.test import walker
     from engine.policy.testing import read_suite, run_suite
 
     suite, problems = read_suite(text.encode(), Path("recorded.test.yaml"))
@@ -100,6 +100,6 @@ def _tell_drift(text: str) -> None:
         first = next(problem for problem in problems if problem.level == "error")
         click.echo(f"note: it can't run as it is: {safe(first.message)}", err=True)
         return
-    for outcome in run_suite(suite, decider=decider).failed:
+    for outcome in run_suite(suite, walker=walker).failed:
         for m in outcome.mismatches:
             click.echo(safe(f"note: the policy decides otherwise now: {m.key} is {m.actual}"), err=True)

@@ -13,13 +13,13 @@ from typing import Any, Literal
 from engine.llm.losses import LOSSES, severity
 from engine.policy.case import Case, ProviderState, Try
 from engine.policy.cel import Step, Trace
+from engine.policy.conditions import Condition, rewrite
 from engine.policy.decide import begin, classify, finish, gate
 from engine.policy.decision import Candidate, Decision, Facts, Reason, RuleHit
 from engine.policy.explanation import Asked, Choice, Explanation, Loss, Part, Ruling, Told
 from engine.policy.expression import Expression
 from engine.policy.model import DEFAULT_CLASS, DenyRule, Entry, Policy, Route, Rule
 from engine.policy.problems import Span
-from engine.policy.testing.conditions import Condition, rewrite
 
 Walk = Callable[[Policy, Facts, Mapping[str, ProviderState]], tuple[Case, tuple[str, ...]]]
 """Decides by a policy's own pipeline: the decided case, and the path."""

@@ -15,12 +15,12 @@ from typing import Any
 from engine.policy.cel.nodes import And, Choice, Macro, Or, children
 from engine.policy.cel.nodes import Node as Syntax
 from engine.policy.cel.trace import Step
+from engine.policy.conditions import Condition, Section, nodes, rewrite
 from engine.policy.decision import Decision
 from engine.policy.expression import Expression
 from engine.policy.model import Policy, Rule
 from engine.policy.nodes import Node
 from engine.policy.problems import Span
-from engine.policy.testing.conditions import Condition, Section, nodes, rewrite
 
 _LONGEST = 60
 

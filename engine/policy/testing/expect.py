@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.policy.decision import Candidate, Decision, Facts
-from engine.policy.model import Policy
+from engine.policy.case import Case
+from engine.policy.decision import Candidate, Decision
 from engine.policy.testing.suite import Mismatch, Scenario
 
 _Found = Iterator[tuple[str, str, str]]
 """(below which key, expected, actual) of what differs."""
 
 
-def compare(scenario: Scenario, decision: Decision, facts: Facts, policy: Policy) -> tuple[Mismatch, ...]:
-    """What differs, in the order in which it is expected; empty when the test passes."""
+def compare(scenario: Scenario, decision: Decision, case: Case) -> tuple[Mismatch, ...]:
+    """What differs, in the order in which it is expected; empty when the test passes. `decision` is that of `case`."""
     return tuple(
         Mismatch(f"{key}{below}", wanted, actual, scenario.places[key])
         for key, expected in scenario.expect.items()
-        for below, wanted, actual in _differences(key, expected, decision, facts, policy)
+        for below, wanted, actual in _differences(key, expected, decision, case)
     )
 
 
-def _differences(key: str, expected: Any, decision: Decision, facts: Facts, policy: Policy) -> _Found:
+def _differences(key: str, expected: Any, decision: Decision, case: Case) -> _Found:
     if key in _ONE:
         yield from _differ("", expected, _ONE[key](decision))
         return
     match key:
         case "override":
-            yield from _differ("", expected, obeyed_override(decision, policy))
+            yield from _differ("", expected, case.override or None)
         case "candidates":
             yield from _candidates(expected, tried(decision))
         case "dropped":
@@ -44,7 +44,7 @@ def _differences(key: str, expected: Any, decision: Decision, facts: Facts, poli
                 yield from _differ(f".{name}", value, decision.vars.get(name, _NO_VALUE))
         case "signals":
             for name, value in expected.items():
-                yield from _differ(f".{name}", value, facts["signals"].get(name))
+                yield from _differ(f".{name}", value, case.facts["signals"].get(name))
         case "shadow":
             hits = {hit.id: hit.outcome for hit in decision.hits if hit.shadow}
             for name, value in expected.items():
@@ -59,16 +59,6 @@ def tried(decision: Decision) -> tuple[Candidate, ...]:
 def first(decision: Decision) -> Candidate | None:
     """The one it would send to first."""
     return next(iter(tried(decision)), None)
-
-
-def obeyed_override(decision: Decision, policy: Policy) -> str | None:
-    """Id of the override that chose the class or the models; one whose class does not exist chooses nothing."""
-    held = {hit.id for hit in decision.hits if hit.section == "override" and not hit.shadow}
-    for rule in policy.overrides:
-        obeyed = rule.route is not None or (decision.class_reason == "OVERRIDE" and decision.class_rule == rule.id)
-        if rule.id in held and obeyed:
-            return rule.id
-    return None
 
 
 def word(value: Any) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
-from engine.policy.decide import decide
+from engine.policy.case import Case, ProviderState
+from engine.policy.decide import begin, classify, finish, gate
+from engine.policy.decision import Facts
+from engine.policy.explain import explain
 from engine.policy.model import Policy
 from engine.policy.testing.coverage import Coverage, Watch
 from engine.policy.testing.expect import compare
 from engine.policy.testing.given import world
-from engine.policy.testing.suite import Decide, Mismatch, Scenario, Suite
-from engine.policy.testing.why import Witness
+from engine.policy.testing.suite import Mismatch, Scenario, Suite, Walk
+from engine.policy.testing.why import why
 
-Decider = Callable[[Policy], Decide]
+Walker = Callable[[Policy], Walk]
 """Makes of a policy what decides by it."""
 
 
@@ -45,40 +47,48 @@ class Report:
         return tuple(outcome for outcome in self.outcomes if not outcome.passed)
 
 
-def bound(policy: Policy) -> Decide:
-    """How a policy decides with all its rules asked once, whatever its stage graph."""
-    return partial(decide, policy)
+def usual(policy: Policy) -> Walk:
+    """Decides with all rules of `policy` asked once, in their order, whatever its stage graph."""
+
+    def walk(facts: Facts, availability: Mapping[str, ProviderState]) -> tuple[Case, tuple[str, ...]]:
+        case = begin(policy, facts, availability)
+        classify(case)
+        gate(case)
+        return case, ()
+
+    return walk
 
 
 def run_suite(
     suite: Suite,
     *,
-    decider: Decider = bound,
+    walker: Walker = usual,
     select: Callable[[str], bool] = lambda _: True,
     covering: bool = False,
 ) -> Report:
     """Run the tests whose names `select` takes. With `covering`, what they have seen of the policy is counted."""
     watch = Watch(suite.policy) if covering else None
     policy = watch.policy if watch is not None else suite.policy
-    deciding = decider(policy)
+    walk = walker(policy)
     outcomes: list[Outcome] = []
     for scenario in suite.scenarios:
         if not select(scenario.name):
             continue
         around = world(policy, scenario.given)
-        # Prices make another policy of it, which needs a decider of its own.
-        ask = deciding if around.policy is policy else decider(around.policy)
-        decision = ask(around.facts, around.availability)
+        # Prices make another policy of it, which needs a walk of its own.
+        case, _ = (walk if around.policy is policy else walker(around.policy))(around.facts, around.availability)
+        decision = finish(case)
         if watch is not None:
             watch.decided(decision)
-        mismatches = compare(scenario, decision, around.facts, policy)
-        why = _why(scenario, suite.policy, decider, mismatches) if mismatches else ()
-        outcomes.append(Outcome(scenario, mismatches, why))
+        mismatches = compare(scenario, decision, case)
+        told = _why(scenario, suite.policy, walker, mismatches) if mismatches else ()
+        outcomes.append(Outcome(scenario, mismatches, told))
     return Report(suite, tuple(outcomes), watch.coverage() if watch is not None else None)
 
 
-def _why(scenario: Scenario, policy: Policy, decider: Decider, mismatches: tuple[Mismatch, ...]) -> tuple[str, ...]:
+def _why(scenario: Scenario, policy: Policy, walker: Walker, mismatches: tuple[Mismatch, ...]) -> tuple[str, ...]:
     around = world(policy, scenario.given)
-    witness = Witness.of(around.policy)
-    decision = decider(witness.policy)(around.facts, around.availability)
-    return witness.why(scenario, decision, mismatches)
+    found = explain(
+        around.policy, around.facts, around.availability, lambda heard, facts, states: walker(heard)(facts, states)
+    )
+    return why(found, scenario, mismatches)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.policy.case import ProviderState
-from engine.policy.decision import Decision, Facts
+from engine.policy.case import Case, ProviderState
+from engine.policy.decision import Facts
 from engine.policy.model import Policy
 from engine.policy.problems import Span
 
-Decide = Callable[[Facts, Mapping[str, ProviderState]], Decision]
-"""How one policy decides: `decide` with the policy bound, or the whole stage graph."""
+Walk = Callable[[Facts, Mapping[str, ProviderState]], tuple[Case, tuple[str, ...]]]
+"""How one policy decides: the decided case, and the path through its stage graph if it was asked for."""
 
 
 @dataclass(slots=True, frozen=True, eq=False)
