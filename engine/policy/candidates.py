@@ -7,7 +7,7 @@ same through a session. So the outcome is remembered per policy, within bounds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.llm.catalogue import Model, Provider
@@ -52,6 +52,8 @@ class Option:
     """`model`, `candidate`, `losses` and `hard_losses` of the facts."""
     rate: tuple[float, float] | None
     """USD per million input and output tokens."""
+    canary: bool = False
+    """A canary brought it in, so it goes before all others."""
 
 
 class Resolver:
@@ -95,12 +97,14 @@ class Resolver:
         self, route: Route, route_class: str, request: Facts, skipped: frozenset[int], *, reasoning: bool
     ) -> tuple[Option, ...]:
         made: dict[str, Option] = {}
+        trial = route.canary.places if route.canary is not None else ()
         for number, entry in enumerate(route.entries):
             if number in skipped:
                 continue
             for model in self._models(entry.use, route_class, request):
                 if model.ref not in made:
-                    made[model.ref] = self._option(model, entry.id, len(made), request, reasoning=reasoning)
+                    option = self._option(model, entry.id, len(made), request, reasoning=reasoning)
+                    made[model.ref] = replace(option, canary=True) if number in trial else option
         return tuple(made.values())
 
     def _option(self, model: Model, entry: str, position: int, request: Facts, *, reasoning: bool) -> Option:

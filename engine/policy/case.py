@@ -99,6 +99,8 @@ class Case:
     route: Route | None = None
     """The candidates that an override chose."""
     override: str = ""
+    canary: str = ""
+    """Id of the canary that the session was drawn for."""
     classified: bool = False
     denial: Denial | None = None
     hits: list[RuleHit] = field(default_factory=list)

@@ -5,9 +5,9 @@ The order is one and the same for everybody:
 1. variables, in the order written;
 2. override rules, the first that holds; then class rules, the first that holds, else the class is `fallback_safe`;
 3. deny rules about the request, the first that holds refuses;
-4. the route of the class: which models, in which protocol, with which losses;
+4. the route of the class: which models, in which protocol, with which losses; a canary's first, if the session is drawn;
 5. for each candidate the floor, then the policy's `require` rules: the first that fails drops it;
-6. order: by the route's own `order`, then the healthy ones before those that are cooling down;
+6. order: by the route's own `order` (a canary's before the others), then the healthy ones before those that are cooling down;
 7. deny rules about candidates: one that holds for the first candidate refuses, for a later one drops that one.
 
 A shadow rule is evaluated and recorded, never obeyed. A dropped candidate keeps its place in the list, with its reason.
@@ -66,4 +66,5 @@ def finish(case: Case) -> Decision:
         hits=tuple(case.hits),
         vars=case.facts["vars"],
         policy=case.policy.label,
+        canary=case.canary,
     )

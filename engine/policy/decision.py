@@ -72,6 +72,8 @@ class Decision:
     vars: Mapping[str, Any] = field(default_factory=dict)
     policy: str = ""
     """`name@digest` of the policy that decided."""
+    canary: str = ""
+    """Id of the canary that the session was drawn for, whose candidates came first; empty when none."""
 
     @property
     def chain(self) -> tuple[Candidate, ...]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from engine.policy.expression import Scope
-from engine.policy.model import Entry, Route
+from engine.policy.facts import BUCKETS
+from engine.policy.model import Canary, Entry, Route
 from engine.policy.nodes import Node
 from engine.policy.resolve import Catalogue
 from engine.policy.suggest import closest, did_you_mean
 
 ASKED_FOR = ("requested", "pinned")
 """Entries that stand for the model a client named: in its request, or in the x-sbgw-model header."""
+
+_ROUNDING = 1e-6
 
 
 class EntryReader:
@@ -18,17 +21,35 @@ class EntryReader:
         self._catalogue = catalogue
 
     def route(self, name: str, node: Node, *, by: str = "") -> Route:
-        """A route from its list, or from a mapping with `use` and `order`. `by`: the rule that brings all of it in."""
-        order = node.get("order")
-        listed = node.get("use") if node.map else node
-        entries = tuple(self._entry(item, by) for item in (listed.items if listed is not None else ()))
-        kept = tuple(entry for entry in entries if entry.use)
+        """A route from its list, or from a mapping with `use`, `order` and `canary`. `by`: the rule that brings it in."""
+        order, trial = node.get("order"), node.get("canary")
+        first, canary = self._canary(trial) if trial is not None else ((), None)
+        entries = first + self._entries(node.get("use") if node.map else node, by)
         return Route(
             name=name,
-            entries=kept,
+            entries=entries,
             order=self._scope.expression(order, expect="double") if order is not None else None,
-            conditional=tuple(n for n, entry in enumerate(kept) if entry.when is not None),
+            conditional=tuple(n for n, entry in enumerate(entries) if entry.when is not None),
+            canary=canary,
         )
+
+    def _canary(self, node: Node) -> tuple[tuple[Entry, ...], Canary | None]:
+        """A canary's entries, and when they count; none for one that lacks something, which has been told."""
+        named, percent = node.get("id"), node.get("percent")
+        entries = self._entries(node.get("use"), str(named.value) if named is not None else "")
+        if named is None or percent is None:
+            return (), None
+        share = float(percent.plain())
+        buckets = share * BUCKETS / 100
+        if abs(buckets - round(buckets)) > _ROUNDING:
+            message = f"{share:g} is drawn no finer than a hundredth of a percent"
+            self._scope.problems.append(percent.problem("canary-percent", message, hint=f"write {round(share, 2):g}"))
+        places = frozenset(range(len(entries)))
+        return entries, Canary(str(named.value), share, round(buckets), places, named.span)
+
+    def _entries(self, listed: Node | None, by: str) -> tuple[Entry, ...]:
+        found = (self._entry(item, by) for item in (listed.items if listed is not None else ()))
+        return tuple(entry for entry in found if entry.use)
 
     def _entry(self, node: Node, by: str) -> Entry:
         use = node.get("use") if node.map else node

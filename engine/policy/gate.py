@@ -15,7 +15,7 @@ from engine.policy.classify import classify
 from engine.policy.decision import Denial, Facts, Reason, RuleHit
 from engine.policy.expression import evaluate
 from engine.policy.floor import DISABLED
-from engine.policy.model import DEFAULT_CLASS, DenyRule, GateRules, Policy, RequireRule, Route
+from engine.policy.model import DEFAULT_CLASS, Canary, DenyRule, GateRules, Policy, RequireRule, Route
 from engine.policy.refusal import refuse_all
 
 _NONE: frozenset[int] = frozenset()
@@ -118,11 +118,15 @@ def _find(case: Case) -> list[Try]:
 
 
 def _skipped(case: Case, route: Route) -> frozenset[int]:
-    """Entries of the route whose condition does not hold."""
+    """Entries of the route whose condition does not hold, and a canary's when the session is not drawn."""
+    canary = route.canary
+    unused = _NONE if canary is None or _drawn(case, canary) else canary.places
     if not route.conditional:
-        return _NONE
-    skipped: set[int] = set()
+        return unused
+    skipped = set(unused)
     for number in route.conditional:
+        if number in unused:
+            continue
         entry = route.entries[number]
         assert entry.when is not None
         value, detail = evaluate(entry.when, case.facts)
@@ -131,6 +135,17 @@ def _skipped(case: Case, route: Route) -> frozenset[int]:
         if value is not False:
             case.hits.append(RuleHit("route", entry.id or entry.use, OUTCOMES[value], detail=detail))
     return frozenset(skipped)
+
+
+def _drawn(case: Case, canary: Canary) -> bool:
+    """Whether the session is one of the canary's share; the same for all its requests."""
+    bucket = case.facts["session"]["bucket"]
+    if bucket >= canary.buckets:
+        return False
+    case.canary = canary.id
+    drawn = f"CANARY {canary.percent:g} %: session.bucket {bucket} < {canary.buckets}"
+    case.hits.append(RuleHit("route", canary.id, "true", detail=drawn))
+    return True
 
 
 def _floor(policy: Policy, found: Try, scope: Facts) -> None:
@@ -204,7 +219,7 @@ def _order(case: Case, scope: Facts) -> None:
             except ExprError as error:
                 ranks[id(found)] = float("inf")
                 case.hits.append(RuleHit("route", route.name, "error", detail=f"order: {error.detail}"))
-        left.sort(key=lambda found: ranks[id(found)])
+        left.sort(key=lambda found: (not found.option.canary, ranks[id(found)]))
     for found in left:
         if not found.healthy:
             found.detail = "cooling down; tried last"

@@ -116,13 +116,28 @@ class Entry:
 
 
 @dataclass(slots=True, frozen=True, eq=False)
+class Canary:
+    """Other candidates that go first for a share of the sessions."""
+
+    id: str
+    percent: float
+    buckets: int
+    """Sessions whose `session.bucket` is below this are drawn; a bucket is a hundredth of a percent."""
+    places: frozenset[int]
+    """Indexes of its entries in the route: the first ones."""
+    span: Span | None = None
+
+
+@dataclass(slots=True, frozen=True, eq=False)
 class Route:
     name: str
     """The class, or the id of the override."""
     entries: tuple[Entry, ...]
+    """Those of a canary first, which count for drawn sessions only."""
     order: Expression | None = None
     conditional: tuple[int, ...] = ()
     """Indexes of entries with a condition."""
+    canary: Canary | None = None
 
 
 @dataclass(slots=True, frozen=True, eq=False)

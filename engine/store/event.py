@@ -175,6 +175,8 @@ def decision_json(decision: Decision) -> JsonObject:
     }
     if decision.class_rule:
         out["classRule"] = decision.class_rule
+    if decision.canary:
+        out["canary"] = decision.canary
     if decision.hits:
         out["hits"] = [_hit_json(hit) for hit in decision.hits]
     if decision.vars:
