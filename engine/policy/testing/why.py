@@ -92,8 +92,19 @@ class _Teller:
         for choice in [c for c in dropped if {c.ref, c.ref.partition("/")[0]} & self._named] or dropped:
             yield from self._choice(choice)
         for choice in self._told.candidates:
+            yield from self._kept(choice)
             if choice.place == 1 and choice.detail:
                 yield f"{choice.ref}: {choice.detail}"
+
+    def _kept(self, choice: Choice) -> Iterator[str]:
+        """What the rule that should have dropped a candidate says of it."""
+        causes = self._expected.get("dropped", {})
+        named = {causes.get(choice.ref), causes.get(choice.ref.partition("/")[0])}
+        if choice.place and "dropped" in self._keys:
+            for ruling in choice.asked:
+                if ruling.id in named:
+                    yield f"{choice.ref} is asked {ruling.id}"
+                    yield from self._ruling(ruling)
 
     def _choice(self, choice: Choice) -> Iterator[str]:
         said = f" ({choice.detail})" if choice.detail else ""
