@@ -43,7 +43,9 @@ def test_other_sessions_see_nothing_of_it() -> None:
     assert "canary" not in decision_json(decision)
 
 
-@pytest.mark.parametrize(("percent", "buckets"), [("0", 0), ("0.01", 1), ("12.34", 1234), ("0.29", 29), ("100", BUCKETS)])
+@pytest.mark.parametrize(
+    ("percent", "buckets"), [("0", 0), ("0.01", 1), ("12.34", 1234), ("0.29", 29), ("100", BUCKETS)]
+)
 def test_shares_are_exact_to_a_hundredth_of_a_percent(percent: str, buckets: int) -> None:
     """Two decimals of a percent are whole buckets, whatever binary fractions do."""
     near = {0, 1, buckets - 1, buckets, buckets + 1, BUCKETS - 1} & set(range(BUCKETS))

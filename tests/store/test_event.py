@@ -149,6 +149,7 @@ def test_decision_json_knows_every_field() -> None:
         (RuleHit("deny", "d", "true", True, "x"),),
         {"v": 1},
         "p@1",
+        "c",
     )
     data = decision_json(decision)
     assert {_snake(key) for key in data} == {f.name for f in fields(Decision)}
