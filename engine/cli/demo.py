@@ -67,6 +67,7 @@ async def _show(state: Path) -> list[Shown]:
     click.echo(
         f"gateway at {url}   policy {gateway.loaded.policy.label}   provider: simulated, nothing leaves this machine\n"
     )
+    click.echo(click.style(f"{'protocol':<19} {'request':<20} {'class':<13} {'passed on':<11} tried", bold=True))
     try:
         async with aiohttp.ClientSession(url, headers={"x-sbgw-key": _KEY}) as session:
             return [shown async for shown in _requests(session)]
@@ -130,4 +131,6 @@ def _summary(shown: list[Shown]) -> None:
         [cls, model, str(int(n)), f"{int(i):,}", f"{int(o):,}", money(cost)]
         for (cls, model), (n, i, o, cost) in sorted(totals.items())
     ]
+    whole = [sum(column) for column in zip(*totals.values(), strict=True)]
+    rows.append(["all", "", str(int(whole[0])), f"{int(whole[1]):,}", f"{int(whole[2]):,}", money(whole[3])])
     table(["class", "model", "requests", "tokens in", "tokens out", "cost"], rows, right=(2, 3, 4, 5))
