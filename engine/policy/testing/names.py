@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, get_args
+from collections.abc import Collection, Iterable, Iterator
+from typing import get_args
 
 from engine.llm.losses import LOSSES
 from engine.policy.clients import CLIENTS
@@ -140,21 +140,22 @@ class _Names:
     def _ref(self, ref: str, node: Node, asked: set[str], *, at_key: bool = False) -> None:
         """`provider/name` of a row, of a line of a route, or of a model that the test's request names."""
         provider, slash, name = ref.partition("/")
-        providers: Mapping[str, Any] = self._policy.providers
-        if provider not in providers or not slash:
-            owners = [model.ref for model in self._policy.models.values() if model.name == ref]
-            options = [*owners, *self._policy.models] if slash or owners else [*providers, *self._policy.models]
-            guess = f"; did you mean '{owners[0]}'?" if owners else did_you_mean(ref, options)
-            hint = "" if guess else "a model is written provider/name"
-            self._problems.append(
-                node.problem("unknown-model", f"there is no model '{ref}'{guess}", hint=hint, at_key=at_key)
-            )
-        elif ref not in self._policy.models and ref not in self._routed and not {ref, name} & asked:
-            rows = [model.ref for model in self._policy.models.values() if model.provider == provider]
+        models, providers = self._policy.models, self._policy.providers
+        kind, hint = "unknown-model", ""
+        if slash and provider not in providers:
+            kind, message = "unknown-provider", f"there is no provider '{provider}'{did_you_mean(provider, providers)}"
+        elif not slash:
+            owners = [model.ref for model in models.values() if model.name == ref]
+            guess = f"; did you mean '{owners[0]}'?" if owners else did_you_mean(ref, [*providers, *models])
+            message, hint = f"there is no model '{ref}'{guess}", "" if guess else "a model is written provider/name"
+        elif ref in models or ref in self._routed or {ref, name} & asked:
+            return
+        else:
+            rows = [model.ref for model in models.values() if model.provider == provider]
             guess = did_you_mean(ref, rows)
-            hint = "" if guess else f"known here: {listing(rows)}" if rows else ""
             message = f"no row and no route names the model '{ref}'{guess}"
-            self._problems.append(node.problem("unknown-model", message, hint=hint, at_key=at_key))
+            hint = f"known here: {listing(rows)}" if rows and not guess else ""
+        self._problems.append(node.problem(kind, message, hint=hint, at_key=at_key))
 
 
 def _routes(policy: Policy) -> Iterator[Route]:

@@ -72,8 +72,9 @@ class _Teller:
             yield f"{at}: {ruling.detail}"
 
     def _conditions(self, at: str, conditions: Iterable[Told]) -> Iterator[str]:
-        for told in conditions:
-            key = f" {told.key}" if told.key == "require" else ""
+        all_of_it = tuple(conditions)
+        for told in all_of_it:
+            key = f" {told.key}" if told.key == "require" or len(all_of_it) > 1 else ""
             parts = [_part(part, told.outcome) for part in told.parts[:_MOST_PARTS]]
             more = f" and {len(told.parts) - _MOST_PARTS} more" if len(told.parts) > _MOST_PARTS else ""
             yield f"{at}{key} is {told.outcome}" + (f": {'; '.join(parts)}{more}" if parts else "")
@@ -85,11 +86,11 @@ class _Teller:
     def _candidates(self) -> Iterator[str]:
         """Why lines of the route, and models, are not there."""
         for entry in self._told.entries:
-            if (entry.outcome != "true" or entry.detail) and entry.id in {n.partition("/")[0] for n in self._named}:
+            if (entry.outcome != "true" or entry.detail) and entry.id in self._named | _providers(self._named):
                 yield from self._ruling(entry)
         dropped = [choice for choice in self._told.candidates if not choice.place]
         # Those that the test names; when it names none of them, all.
-        for choice in [c for c in dropped if {c.ref, c.ref.partition("/")[0]} & self._named] or dropped:
+        for choice in [c for c in dropped if {c.ref, *_providers([c.ref])} & self._named] or dropped:
             yield from self._choice(choice)
         for choice in self._told.candidates:
             yield from self._kept(choice)
@@ -121,6 +122,10 @@ def _part(part: Part, outcome: str) -> str:
     gave = "" if part.value == outcome else f" is {part.value}"
     facts = ", ".join(f"{path} = {value}" for path, value in part.reads)
     return f"{text}{gave}" + (f" ({facts})" if facts else "")
+
+
+def _providers(names: Iterable[str]) -> set[str]:
+    return {name.partition("/")[0] for name in names}
 
 
 def _rule(denied: Any) -> str:
