@@ -25,9 +25,11 @@ def print_test(event_id: str, state: Path) -> None:
     event = _event(event_id, state / "ledger.sqlite")
     if not event.decision or not event.facts:
         fail(f"event {event.id} has no decision: it ended before the policy was asked", code=PROBLEMS)
-    text = write_test(_recording(event, _kept(event.policy, state)))
+    recording = _recording(event, _kept(event.policy, state))
+    text = write_test(recording)
     click.echo(text, nl=False)
-    _tell_drift(text)
+    beside = Path("policies") if (Path("policies") / recording.policy).is_file() else Path()
+    _tell_drift(text, beside / "recorded.test.yaml")
 
 
 def _event(event_id: str, ledger: Path) -> Event:
@@ -90,12 +92,12 @@ def _prices(event: Event, policy: Policy) -> Mapping[str, tuple[float, float]]:
     return {ref: policy.rates[ref] for ref in refs if ref in policy.rates}
 
 
-def _tell_drift(text: str) -> None:
-    """Say so when the policy as it is now does not decide as it was recorded."""
+def _tell_drift(text: str, path: Path) -> None:
+    """Say so when the policy as it is now does not decide as it was recorded; `path` is where the test would stand."""
     from engine.cli.test import walker
     from engine.policy.testing import read_suite, run_suite
 
-    suite, problems = read_suite(text.encode(), Path("recorded.test.yaml"))
+    suite, problems = read_suite(text.encode(), path)
     if suite is None:
         first = next(problem for problem in problems if problem.level == "error")
         click.echo(f"note: it can't run as it is: {safe(first.message)}", err=True)
