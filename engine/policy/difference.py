@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from engine.policy.case import Case
 from engine.policy.decision import Decision
 from engine.policy.explanation import Explanation, Part, Ruling, Told, place
 
@@ -55,6 +56,18 @@ class Outcome:
         first = chain[0]
         refs = tuple([candidate.ref for candidate in chain])
         return cls(decision.route_class, "", refs, first.protocol, first.preserve, first.losses)
+
+    @classmethod
+    def of_case(cls, case: Case) -> Outcome:
+        """The same from a decided case: a dry run does not need the whole decision."""
+        if case.denial is not None:
+            return cls(case.route_class, case.denial.rule or "no_candidate")
+        chain = [found.option.candidate for found in case.tries or () if found.dropped is None]
+        if not chain:
+            return cls(case.route_class, "no_candidate")
+        first = chain[0]
+        refs = tuple([candidate.ref for candidate in chain])
+        return cls(case.route_class, "", refs, first.protocol, first.preserve, first.losses)
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Outcome | None:

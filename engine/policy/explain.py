@@ -245,10 +245,16 @@ class _Teller:
             losses=tuple(Loss(c, severity(c), LOSSES[c][1] if c in LOSSES else "") for c in candidate.losses),
             rule=candidate.rule if dropped is not None else "",
             span=rule.span if rule is not None else None,
-            detail=candidate.detail,
+            detail=candidate.detail if dropped != "NO_KEY" else f"needs {self._variables(candidate.provider)}",
             conditions=self._dropping(found, candidate) if dropped is not None else (),
             asked=tuple(self._asked(candidate.ref)),
         )
+
+    def _variables(self, provider: str) -> str:
+        """What to set in the environment, so that the provider has a key."""
+        state = self.case.availability.get(provider)
+        names = (state.missing if state is not None else ()) or self.policy.providers[provider].api_key_env[:1]
+        return " and ".join(names) or "a key"
 
     def _named(self, name: str) -> Rule | None:
         return next((rule for rule in (*self.policy.require, *self.policy.deny) if rule.id == name), None)

@@ -117,14 +117,14 @@ class Explanation:
     candidates: tuple[Choice, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, with `formatVersion`; what is empty is left out."""
+        """Plain data, with `format_version`; what is empty is left out."""
         decision = self.decision
         denial, chosen = decision.denial, decision.chosen
         refused = None
         if denial is not None:
             refused = {"rule": denial.rule, "status": denial.status, "message": denial.message, "reason": denial.reason}
         parts: dict[str, Any] = {
-            "formatVersion": FORMAT,
+            "format_version": FORMAT,
             "policy": decision.policy,
             "reason": self.reason,
             "routeClass": decision.route_class,

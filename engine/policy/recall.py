@@ -6,8 +6,11 @@ fact that nobody recorded is a guess, so whoever uses it is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from engine.policy.decision import Facts
@@ -38,15 +41,11 @@ def recall(recorded: Any, signals: Iterable[str]) -> tuple[Facts, tuple[str, ...
             if have is not None:
                 raise FactsBroken(f"{section} is not a mapping")
             have = {}
-        if have.keys() >= fields.keys():
-            if all(type(have[name]) is kind for name, (kind, _) in fields.items()):
-                continue
-            have = dict(have)
-        else:
-            absent = [name for name in fields if name not in have]
-            missing += [f"{section}.{name}" for name in absent]
-            have = {**have, **{name: _fresh(fields[name][1]) for name in absent}}
-        whole[section] = _typed(section, have, fields)
+        if have.keys() >= fields.names and tuple(map(type, fields.values(have))) == fields.types:
+            continue
+        absent = [name for name in fields.defaults if name not in have]
+        missing += [f"{section}.{name}" for name in absent]
+        whole[section] = _typed(section, {**have, **{name: _fresh(fields.defaults[name]) for name in absent}}, fields)
     own = recorded.get("signals") or {}
     unknown = [name for name in signals if type(own.get(name)) is not bool]
     if unknown:
@@ -56,8 +55,8 @@ def recall(recorded: Any, signals: Iterable[str]) -> tuple[Facts, tuple[str, ...
     return whole, tuple(missing)
 
 
-def _typed(section: str, have: dict[str, Any], fields: Mapping[str, tuple[type, Any]]) -> dict[str, Any]:
-    for name, (kind, _) in fields.items():
+def _typed(section: str, have: dict[str, Any], fields: _Fields) -> dict[str, Any]:
+    for name, kind in zip(fields.defaults, fields.types, strict=True):
         value = have[name]
         if kind is float and type(value) is int:
             have[name] = float(value)
@@ -70,14 +69,28 @@ def _fresh(default: Any) -> Any:
     return list(default) if isinstance(default, list) else default
 
 
+@dataclass(slots=True, frozen=True)
+class _Fields:
+    """The fields of one section. Asked for thousands of records, so they are laid out for few steps."""
+
+    defaults: Mapping[str, Any]
+    names: AbstractSet[str]
+    types: tuple[type, ...]
+    values: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    """Picks all of them, in the order of `types`. There are at least two."""
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> _Fields:
+        types = tuple(_TYPES[below["type"]] for below in described.values())
+        defaults = {name: below["default"] for name, below in described.items()}
+        return cls(defaults, defaults.keys(), types, itemgetter(*described))
+
+
 @lru_cache(maxsize=1)
-def _sections() -> Mapping[str, Mapping[str, tuple[type, Any]]]:
-    """Section → field → (its Python type, its default), for the facts that a request has before any candidate."""
-    found: dict[str, dict[str, tuple[type, Any]]] = {}
-    for section, described in schema()["properties"].items():
-        if described.get("x-phase") == "candidate" or section in _MADE_ANEW:
-            continue
-        found[section] = {
-            name: (_TYPES[below["type"]], below["default"]) for name, below in described["properties"].items()
-        }
-    return found
+def _sections() -> Mapping[str, _Fields]:
+    """Section → its fields, for the facts that a request has before any candidate."""
+    return {
+        section: _Fields.of(described["properties"])
+        for section, described in schema()["properties"].items()
+        if described.get("x-phase") != "candidate" and section not in _MADE_ANEW
+    }

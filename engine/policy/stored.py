@@ -40,7 +40,7 @@ def stored_json(policy: Policy) -> dict[str, Any]:
         for path, span in _places(node, (section,))
     ]
     return {
-        "formatVersion": FORMAT,
+        "format_version": FORMAT,
         "name": policy.name,
         "digest": policy.digest,
         "sources": list(policy.sources),
@@ -52,7 +52,7 @@ def stored_json(policy: Policy) -> dict[str, Any]:
 
 def policy_of(data: Mapping[str, Any]) -> Policy:
     """The policy that `stored_json` gave. Raises StoredPolicyInvalid when it can't be compiled, or says something else."""
-    if data.get("formatVersion") != FORMAT:
+    if data.get("format_version") != FORMAT:
         raise StoredPolicyInvalid("it has a format that this version does not know")
     try:
         resolved = _resolved(data)

@@ -14,8 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from engine.policy.replay import Record
 from engine.store.event import Event, timestamp_of
-from engine.store.rows import ANY, Condition, Filter, fetch
+from engine.store.export import RECORDED, record_of_row
+from engine.store.rows import ANY, Condition, Filter, count, fetch, select
 
 BUSY_MS = 2_000
 """How long a statement waits for another process that holds the file."""
@@ -65,6 +67,11 @@ class Reader:
             ).fetchone()
         return float(row[0])
 
+    def count(self, where: Filter = ANY) -> int:
+        """How many events `where` wants."""
+        with self._lock:
+            return count(self._connection, where)
+
     def events(self, where: Filter = ANY, *, batch: int = 500) -> Iterator[Event]:
         """All events that `where` wants, oldest first, read `batch` at a time."""
         after: list[Condition] = []
@@ -74,7 +81,18 @@ class Reader:
             yield from found
             if len(found) < batch:
                 return
-            after = [("(timestamp, id) > (?, ?)", (found[-1].timestamp, found[-1].id))]
+            after = [_after(found[-1].timestamp, found[-1].id)]
+
+    def records(self, where: Filter = ANY, *, batch: int = 500) -> Iterator[Record]:
+        """The same as a dry run needs them, without those under way: half the work of whole events."""
+        after: list[Condition] = [("status != ?", ("open",))]
+        while True:
+            with self._lock:
+                found = select(self._connection, RECORDED, where, extra=after, order=_OLDEST_FIRST, limit=batch)
+            yield from map(record_of_row, found)
+            if len(found) < batch:
+                return
+            after = [after[0], _after(found[-1][1], found[-1][0])]
 
     def close(self) -> None:
         """Close the connection."""
@@ -88,3 +106,7 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _after(timestamp: str, event_id: str) -> Condition:
+    return "(timestamp, id) > (?, ?)", (timestamp, event_id)

@@ -24,8 +24,6 @@ SAVE = (
 )
 """Writes an event, or overwrites what is there of it."""
 
-SELECT = f"SELECT {_NAMES} FROM events"  # noqa: S608
-
 
 def row_of(event: Event) -> tuple[Any, ...]:
     """Values for `SAVE`."""
@@ -33,7 +31,7 @@ def row_of(event: Event) -> tuple[Any, ...]:
 
 
 def event_of(row: Sequence[Any]) -> Event:
-    """The event in a row of `SELECT`."""
+    """The event in a row of all columns."""
     values = dict(zip(COLUMNS, row, strict=True))
     for name, read in _READ.items():
         values[name] = read(values[name])
@@ -142,12 +140,30 @@ _EQUAL = {
 ANY = Filter()
 
 
+def count(connection: sqlite3.Connection, where: Filter) -> int:
+    """How many events `where` wants."""
+    return int(select(connection, "count(*)", where)[0][0])
+
+
 def fetch(
     connection: sqlite3.Connection, where: Filter, *, extra: Sequence[Condition] = (), order: str, limit: int
 ) -> list[Event]:
     """At most `limit` events that `where` and `extra` conditions want. `order` is SQL of our own."""
+    return [event_of(row) for row in select(connection, _NAMES, where, extra=extra, order=order, limit=limit)]
+
+
+def select(
+    connection: sqlite3.Connection,
+    columns: str,
+    where: Filter,
+    *,
+    extra: Sequence[Condition] = (),
+    order: str = "id",
+    limit: int = -1,
+) -> list[tuple[Any, ...]]:
+    """Rows of some columns. `columns`, `extra` and `order` are SQL of our own; values are always bound."""
     conditions = [*where.conditions(), *extra]
     clause = " WHERE " + " AND ".join(condition for condition, _ in conditions) if conditions else ""
     values = [value for _, given in conditions for value in given]
-    rows = connection.execute(f"{SELECT}{clause} ORDER BY {order} LIMIT ?", (*values, limit))
-    return [event_of(row) for row in rows]
+    query = f"SELECT {columns} FROM events{clause} ORDER BY {order} LIMIT ?"  # noqa: S608
+    return connection.execute(query, (*values, limit)).fetchall()

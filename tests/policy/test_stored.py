@@ -67,7 +67,7 @@ def test_rates_come_back() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"formatVersion": 9},
+        {"format_version": 9},
         {"digest": "0" * 64},
         {"places": 3},
         {"policy": {"classify": [{"id": "x", "when": "nope"}]}},

@@ -1,0 +1,62 @@
+"""Text that fits its terminal: widths in cells, cutting, and rows whose second column wraps under itself."""
+
+from __future__ import annotations
+
+import shutil
+import unicodedata
+from collections.abc import Iterable
+
+from engine.cli.screen import safe
+
+NARROWEST, PLAIN, WIDEST = 60, 100, 140
+"""Columns: the least that is laid out for, what is taken when nobody says, and beyond which lines are hard to read."""
+
+
+def columns() -> int:
+    """Columns of the terminal; 100 when there is none."""
+    return max(NARROWEST, min(shutil.get_terminal_size((PLAIN, 24)).columns, WIDEST))
+
+
+def cells(text: str) -> int:
+    """Columns that `text` takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` columns, with … where something is gone."""
+    if cells(text) <= width:
+        return text
+    kept, used = [], 0
+    for char in text:
+        used += cells(char)
+        if used > width - 1:
+            break
+        kept.append(char)
+    return "".join(kept) + "…"
+
+
+def pad(text: str, width: int) -> str:
+    """`text` filled up to `width` columns."""
+    return text + " " * max(0, width - cells(text))
+
+
+def row(head: str, parts: Iterable[str], *, indent: int, width: int) -> list[str]:
+    """`head`, then `parts` from column `indent` with dots between them, broken between words and under themselves."""
+    lines: list[str] = []
+    line = pad(safe(head), indent)
+    if cells(line) > indent:
+        lines.append(cut(line.rstrip(), width))
+        line = " " * indent
+    used = False
+    for part in parts:
+        between = " · " if used else ""
+        for word in safe(part).split(" "):
+            word = cut(word, width - indent)
+            if used and cells(line) + cells(between) + cells(word) > width:
+                lines.append(line.rstrip())
+                line, between = " " * indent, between.lstrip()
+            line += between + word
+            between, used = " ", True
+    return [*lines, line.rstrip()]

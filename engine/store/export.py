@@ -1,0 +1,109 @@
+"""Events as lines for other tools, and as the records that a dry run asks policies about.
+
+A line is the event's own JSON with the version of this format in front. It holds no text of a request, because events don't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from engine.llm.messages import JsonObject, Usage
+from engine.policy.replay import Record
+from engine.store.event import Event, attempt_json
+
+FORMAT = 1
+
+
+class ExportInvalid(ValueError):
+    """A line that is no exported event; the text names its number, never what it holds."""
+
+
+def export_json(event: Event) -> JsonObject:
+    """One line's data. Fields may be added under the same version; a reader passes over those it does not know."""
+    return {"format_version": FORMAT, **event.to_json()}
+
+
+def read_export(lines: Iterable[bytes]) -> Iterator[Event]:
+    """The events of exported lines; empty lines are passed over. Raises ExportInvalid."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            data = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            raise ExportInvalid(f"line {number} is not JSON") from None
+        if not isinstance(data, dict):
+            raise ExportInvalid(f"line {number} is no event")
+        if data.get("format_version", FORMAT) != FORMAT:
+            raise ExportInvalid(f"line {number} has a format that this version does not know")
+        try:
+            yield Event.from_json(data)
+        except (ValueError, TypeError, AttributeError) as error:
+            detail = str(error) if isinstance(error, ValueError) else "a field has another type than events have"
+            raise ExportInvalid(f"line {number} is no event: {detail}") from None
+
+
+RECORDED = (
+    "id, timestamp, policy, facts, decision, availability, attempts, input_tokens, output_tokens, cached_input_tokens, "
+    "cache_write_tokens, coalesce(cost_reported_usd, cost_estimate_usd), latency_ms, status"
+)
+"""Columns of a ledger's row that make a record."""
+
+_WHOLE = ("success", "fallback_success")
+
+
+def record_of_row(row: Sequence[Any]) -> Record:
+    """The record in a row of `RECORDED`."""
+    (name, timestamp, policy, facts, decision, states, attempts, prompt, answer, cached, written, usd, took, status) = (
+        row
+    )
+    served, failed = _tried(orjson.loads(attempts))
+    return Record(
+        id=name,
+        at=datetime.fromisoformat(timestamp),
+        policy=policy,
+        facts=orjson.loads(facts),
+        decision=orjson.loads(decision),
+        states=orjson.loads(states),
+        served=served,
+        failed=failed,
+        usage=Usage(prompt, answer, cached, written) if prompt is not None else None,
+        cost_usd=usd,
+        latency_ms=took if status in _WHOLE else None,
+    )
+
+
+def record_of(event: Event) -> Record:
+    """The event as a dry run asks about it. Raises ValueError when its timestamp is none."""
+    served, failed = _tried([attempt_json(attempt) for attempt in event.attempts])
+    prompt = event.input_tokens
+    usage = Usage(prompt, event.output_tokens, event.cached_input_tokens, event.cache_write_tokens)
+    return Record(
+        id=event.id,
+        at=datetime.fromisoformat(event.timestamp),
+        policy=event.policy,
+        facts=event.facts,
+        decision=event.decision,
+        states=event.availability,
+        served=served,
+        failed=failed,
+        usage=usage if prompt is not None else None,
+        cost_usd=event.cost_usd,
+        latency_ms=event.latency_ms if event.status in _WHOLE else None,
+    )
+
+
+def _tried(attempts: Iterable[JsonObject]) -> tuple[str, frozenset[str]]:
+    """(who answered, who failed). Whose answer the client did not wait for has answered."""
+    served, failed = "", set()
+    for attempt in attempts:
+        ref = f"{attempt['provider']}/{attempt['model']}"
+        if attempt.get("meaning", "") in ("", "cancelled"):
+            served = ref
+        else:
+            failed.add(ref)
+    return served, frozenset(failed - {served})
