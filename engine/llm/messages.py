@@ -10,8 +10,10 @@ another protocol is a loss that the encoder declares.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
+
+from engine.llm.frozen import dataclass
 
 JsonObject = dict[str, Any]
 """One JSON object as the codec gave it. `Any` stays at this edge."""

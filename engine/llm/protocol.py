@@ -8,11 +8,12 @@ list), or an error of the tree in `engine.llm.errors`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, runtime_checkable
 
 from engine.llm.catalogue import Model, Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
+from engine.llm.frozen import dataclass
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse, StopReason, Usage
 from engine.llm.stream import StreamEvent
 

@@ -15,10 +15,11 @@ Order, kept by every stream decoder and relied on by every stream encoder:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from engine.llm.errors import ProviderError
+from engine.llm.frozen import dataclass
 from engine.llm.messages import Opaque, Refusal, StopReason, Text, Thinking, ToolCall, Usage
 
 

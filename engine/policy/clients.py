@@ -16,10 +16,11 @@ from other programs by their headers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
+from engine.llm.frozen import dataclass
 
 AGENTS = frozenset({"claude-code", "codex", "opencode", "qwen-code", "gemini-cli", "continue"})
 """Clients that offer tools with every request of their main work, so that a request without tools is side work."""

@@ -7,8 +7,10 @@ fallback. A candidate that drops out keeps its place in the list with the reason
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
+
+from engine.llm.frozen import dataclass
 
 Facts = dict[str, Any]
 """The document of `schemas/facts.schema.json`: nested plain dicts, complete (no nulls, defaults filled in), no message text."""

@@ -12,7 +12,6 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from engine.llm.frozen import dataclass
 from engine.llm.protocol import Survey
 from engine.policy.clients import AGENTS, ClientIdentity
 from engine.policy.decision import Facts

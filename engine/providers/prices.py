@@ -16,11 +16,12 @@ second, so only `PriceTable.load` does it, and only if some provider names a `pr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from engine.llm.catalogue import Model, Provider
+from engine.llm.frozen import dataclass
 from engine.llm.messages import Usage
 
 Provenance = Literal["provider", "override", "catalogue", "unknown"]

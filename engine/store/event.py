@@ -11,10 +11,11 @@ kept here:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from engine.llm.frozen import dataclass
 from engine.llm.messages import JsonObject
 from engine.policy.decision import Candidate, Decision, RuleHit
 
