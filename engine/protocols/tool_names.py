@@ -11,8 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import orjson
 import re2
@@ -27,8 +26,7 @@ _OTHER = re2.compile(r"[^A-Za-z0-9_-]")
 _LONGEST = 64
 
 
-@dataclass(slots=True, frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """What a name on the wire stands for in the client's request."""
 
     name: str
@@ -37,15 +35,29 @@ class Origin:
 
 
 class ToolNames:
-    """The names of one request's tools. Made from the same tools it is always the same."""
+    """The names of one request's tools. Made from the same tools it is always the same.
 
-    __slots__ = ("_origins", "_wires", "plain")
+    They are worked out when the first one is asked for: an answer in plain text asks for none.
+    """
+
+    __slots__ = ("_origins", "_plain", "_tools", "_wires")
 
     def __init__(self, tools: Iterable[Tool]) -> None:
+        self._tools: Iterable[Tool] | None = tools
         self._wires: dict[tuple[str, str], str] = {}
         self._origins: dict[str, Origin] = {}
-        self.plain = True
+        self._plain = True
+
+    @property
+    def plain(self) -> bool:
         """True when every name stands for itself and every tool is a function: nothing needs restoring."""
+        self._work_out()
+        return self._plain
+
+    def _work_out(self) -> None:
+        if self._tools is None:
+            return
+        tools, self._tools = self._tools, None
         members: list[Origin] = []
         for tool in tools:
             if tool.kind == "namespace":
@@ -60,13 +72,20 @@ class ToolNames:
 
     def wire(self, name: str, namespace: str = "") -> str:
         """The name on the wire; for a tool that is no longer offered, what it would have been."""
+        self._work_out()
         wire = self._wires.get((namespace, name))
         if wire is None:
             wire = self._wires[namespace, name] = flat(name, namespace)
         return wire
 
+    def offers(self, name: str, namespace: str = "") -> bool:
+        """Whether the request offers this tool itself, not only one that is called so on the wire."""
+        self._work_out()
+        return self._wires.get((namespace, name), "") in self._origins
+
     def origin(self, wire: str) -> Origin:
         """What a name in the answer stands for; a name nobody offered stands for itself."""
+        self._work_out()
         return self._origins.get(wire) or Origin(wire)
 
     def restore(self, call: ToolCall) -> ToolCall:
@@ -86,7 +105,7 @@ class ToolNames:
         self._wires[origin.namespace, origin.name] = wire
         self._origins[wire] = origin
         if wire != origin.name or origin.kind != "function":
-            self.plain = False
+            self._plain = False
 
 
 def flat(name: str, namespace: str = "") -> str:

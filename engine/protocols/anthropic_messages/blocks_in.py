@@ -12,6 +12,14 @@ from engine.llm.messages import Block, Document, Image, JsonObject, Opaque, Text
 from engine.protocols import arguments, tool_ids
 from engine.protocols.anthropic_messages.words import NAME, UNSEALED
 
+_TEXT = frozenset({"type", "text"})
+_IMAGE = frozenset({"type", "source"})
+_DOCUMENT = frozenset({"type", "source", "title"})
+_THINKING = frozenset({"type", "thinking", "signature"})
+_REDACTED = frozenset({"type", "data"})
+_TOOL_USE = frozenset({"type", "id", "name", "input"})
+_TOOL_RESULT = frozenset({"type", "tool_use_id", "content", "is_error"})
+
 
 def decode_block(block: JsonObject) -> Block:
     """One block. Never raises for any JSON object."""
@@ -25,7 +33,8 @@ def decode_content(content: list[Any]) -> tuple[Block, ...]:
     blocks: list[Block] = []
     for block in content:
         if isinstance(block, dict):
-            blocks.append(decode_block(block))
+            text = block.get("text") if len(block) == 2 and block.get("type") == "text" else None
+            blocks.append(Text(text) if isinstance(text, str) else decode_block(block))
         elif isinstance(block, str):
             blocks.append(Text(block))
     return tuple(blocks)
@@ -33,21 +42,21 @@ def decode_content(content: list[Any]) -> tuple[Block, ...]:
 
 def _text(block: JsonObject) -> Block | None:
     text = block.get("text")
-    return Text(text, _beside(block, "type", "text")) if isinstance(text, str) else None
+    return Text(text, _beside(block, _TEXT)) if isinstance(text, str) else None
 
 
 def _image(block: JsonObject) -> Block | None:
     match block.get("source"):
         case {"type": "base64", "data": str(data), **rest}:
-            return Image(str(rest.get("media_type") or ""), data, extra=_beside(block, "type", "source"))
+            return Image(str(rest.get("media_type") or ""), data, extra=_beside(block, _IMAGE))
         case {"type": "url", "url": str(url)}:
-            return Image(url=url, extra=_beside(block, "type", "source"))
+            return Image(url=url, extra=_beside(block, _IMAGE))
     return None
 
 
 def _document(block: JsonObject) -> Block | None:
     title = str(block.get("title") or "")
-    extra = _beside(block, "type", "source", "title")
+    extra = _beside(block, _DOCUMENT)
     match block.get("source"):
         case {"type": "base64", "data": str(data), **rest}:
             return Document(str(rest.get("media_type") or "application/pdf"), data=data, title=title, extra=extra)
@@ -66,7 +75,7 @@ def _thinking(block: JsonObject) -> Block | None:
     if not isinstance(text, str):
         return None
     sealed = signature if isinstance(signature, str) and signature != UNSEALED else ""
-    extra = _beside(block, "type", "thinking", "signature")
+    extra = _beside(block, _THINKING)
     return Thinking(text, sealed, origin=NAME if sealed else "", extra=extra)
 
 
@@ -74,7 +83,7 @@ def _redacted(block: JsonObject) -> Block | None:
     data = block.get("data")
     if not isinstance(data, str):
         return None
-    return Thinking(opaque=data, redacted=True, origin=NAME, extra=_beside(block, "type", "data"))
+    return Thinking(opaque=data, redacted=True, origin=NAME, extra=_beside(block, _REDACTED))
 
 
 def _tool_use(block: JsonObject) -> Block | None:
@@ -82,7 +91,7 @@ def _tool_use(block: JsonObject) -> Block | None:
     if not isinstance(name, str):
         return None
     call_id = tool_ids.original(str(block.get("id") or ""))
-    extra = _beside(block, "type", "id", "name", "input")
+    extra = _beside(block, _TOOL_USE)
     return ToolCall(call_id, name, arguments.to_text(block.get("input")), extra=extra)
 
 
@@ -94,7 +103,7 @@ def _tool_result(block: JsonObject) -> Block | None:
     elif isinstance(content, list):
         parts = decode_content(content)
     call_id = tool_ids.original(str(block.get("tool_use_id") or ""))
-    extra = _beside(block, "type", "tool_use_id", "content", "is_error")
+    extra = _beside(block, _TOOL_RESULT)
     return ToolResult(call_id, parts, block.get("is_error") is True, extra=extra)
 
 
@@ -109,7 +118,7 @@ _DECODERS = {
 }
 
 
-def _beside(block: JsonObject, *known: str) -> JsonObject:
-    if len(block) <= len(known) and all(key in known for key in block):
+def _beside(block: JsonObject, known: frozenset[str]) -> JsonObject:
+    if block.keys() <= known:  # nearly always, and found out without making anything
         return {}
     return {key: value for key, value in block.items() if key not in known}

@@ -104,7 +104,8 @@ def _messages(messages: Any) -> list[Message]:
             raise ClientError(
                 f"messages.{index}.content: text or a list of blocks is expected", field=f"messages[{index}].content"
             )
-        extra = {key: value for key, value in message.items() if key not in ("role", "content")}
+        plain = len(message) == 2  # both have been read
+        extra = {} if plain else {key: value for key, value in message.items() if key not in ("role", "content")}
         decoded.append(Message(role, blocks, extra))
     return decoded
 
@@ -126,6 +127,7 @@ def _tools(tools: Any) -> list[Tool]:
             raise ClientError(f"tools.{index}.name: a name is required", field=f"tools[{index}].name")
         schema = tool.get("input_schema")
         strict = tool.get("strict")
+        known = tool.keys() <= _TOOL_KNOWN
         decoded.append(
             Tool(
                 name,
@@ -134,7 +136,7 @@ def _tools(tools: Any) -> list[Tool]:
                 strict=strict if isinstance(strict, bool) else None,
                 deferred=tool.get("defer_loading") is True,
                 protocol=NAME,
-                extra={key: value for key, value in tool.items() if key not in _TOOL_KNOWN},
+                extra={} if known else {key: value for key, value in tool.items() if key not in _TOOL_KNOWN},
             )
         )
     return decoded

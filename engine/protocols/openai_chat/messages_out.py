@@ -34,6 +34,7 @@ from engine.protocols.tool_names import ToolNames, custom_arguments
 
 NO_RESULT = "[no result was recorded]"
 _BILLING = "x-anthropic-billing-header:"
+_NOT_SAID = (ToolCall, Thinking)
 _LONGEST_ID = 40
 """OpenAI refuses longer tool call ids."""
 
@@ -195,6 +196,8 @@ class Conversation:
 
     def _parts(self, block: Block) -> list[JsonObject]:
         """Content parts that say `block`: none, or one (or a note where the model can't take it)."""
+        if isinstance(block, Text) and not block.extra:
+            return [_text(block.text)] if block.text else []
         self._beside_text(block)
         match block:
             case Text(text) | Refusal(text):
@@ -256,7 +259,7 @@ class Conversation:
         self._flush()
         blocks = [block for message in turn for block in message.content]
         calls = [block for block in blocks if isinstance(block, ToolCall)]
-        said = _sentences(block for block in blocks if not isinstance(block, ToolCall | Thinking))
+        said = _sentences([block for block in blocks if not isinstance(block, _NOT_SAID)])
         texts = [part for block in said for part in self._parts(block)]
         message: JsonObject = {"role": "assistant", "content": texts if texts or not calls else None}
         if self._own and (refusals := [b.text for b in blocks if isinstance(b, Refusal)]):
@@ -323,7 +326,8 @@ class Conversation:
 
     def _take(self, call_id: str, after: int) -> ToolResult | None:
         """The first untaken result for a call of message `after`, before the next call of that id."""
-        again = next((p for p in self._called[call_id] if p > after), None)
+        positions = self._called[call_id]
+        again = next((p for p in positions if p > after), None) if positions[-1] > after else None
         waiting = self._results.get(call_id, [])
         for index, (position, result) in enumerate(waiting):
             if position > after and (again is None or position < again):
@@ -370,8 +374,10 @@ def opaque_loss(block: Opaque) -> str:
     return "server_tool.result" if kind.endswith(("_tool_result", "_call", "_call_output")) else "unknown_block"
 
 
-def _sentences(blocks: Iterable[Block]) -> list[Block]:
+def _sentences(blocks: list[Block]) -> list[Block]:
     """Cited text comes in pieces of one sentence: they are put together again."""
+    if not any(isinstance(block, Text) and block.extra for block in blocks):
+        return blocks
     joined: list[Block] = []
     for block in blocks:
         last = joined[-1] if joined else None
@@ -415,6 +421,9 @@ def _finished(message: JsonObject, *, own: bool) -> JsonObject:
     """Content that is only text as one string: older servers and templates take nothing else."""
     content = message["content"]
     if not isinstance(content, list):
+        return message
+    if len(content) == 1 and content[0].get("type") == "text" and len(content[0]) == 2:
+        message["content"] = content[0]["text"]
         return message
     plain = all(part.get("type") == "text" and len(part) == 2 for part in content)
     if plain and not (own and len(content) > 1):

@@ -14,9 +14,7 @@ from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, 
 from engine.protocols.openai_chat.fields import NAME, server_loss
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.tool_names import ToolNames, custom_schema
-
-_ALTERNATIVES = ("anyOf", "oneOf", "allOf")
-_NOT_AT_TOP = (*_ALTERNATIVES, "enum", "not", "$schema")
+from engine.protocols.tool_schemas import object_schema
 
 
 def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str]) -> JsonObject:
@@ -24,7 +22,9 @@ def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: s
     own = request.protocol == NAME and not quirks.strict
     shown = list(_shown(request, losses, own=own))
     offered = [_wire(tool, namespace, names) for tool, namespace in shown]
-    callable_names = {names.wire(tool.name, namespace) for tool, namespace in shown if tool.kind != "server"}
+    callable_names: set[str] = set()
+    if request.tool_choice is not None:
+        callable_names = {names.wire(tool.name, namespace) for tool, namespace in shown if tool.kind != "server"}
     choice = _choice(request, quirks, names, losses, callable_names)
     if not offered:
         return {}
@@ -80,29 +80,10 @@ def _wire(tool: Tool, namespace: str, names: ToolNames) -> JsonObject:
         return {"type": "function", "function": function}
     if description:
         function["description"] = description
-    function["parameters"] = _schema(tool.schema or {})
+    function["parameters"] = object_schema(tool.schema)
     if tool.strict and tool.protocol != "anthropic-messages":  # strict mode asks more of a schema here than there
         function["strict"] = True
     return {"type": "function", "function": function}
-
-
-def _schema(schema: JsonObject) -> JsonObject:
-    """An object schema without alternatives at its top, as strict servers insist; inside, it passes as it is.
-
-    Properties of the alternatives are still shown, so the model knows them. The dialect's name tells a model nothing.
-    """
-    if schema.get("type") == "object" and "properties" in schema and not any(key in schema for key in _NOT_AT_TOP):
-        return schema
-    properties: JsonObject = {}
-    for word in _ALTERNATIVES:
-        branches = schema.get(word)
-        for branch in branches if isinstance(branches, list) else ():
-            held = branch.get("properties") if isinstance(branch, dict) else None
-            properties |= held if isinstance(held, dict) else {}
-    own = schema.get("properties")
-    properties |= own if isinstance(own, dict) else {}
-    kept = {key: value for key, value in schema.items() if key not in _NOT_AT_TOP}
-    return {**kept, "type": "object", "properties": properties}
 
 
 def _choice(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str], offered: set[str]) -> Any:
