@@ -126,39 +126,33 @@ def _compile(policy: Policy) -> tuple[Pipeline, list[Problem]]:
     kinds = stage_kinds({step.use for step in policy.steps})
     problems: list[Problem] = []
     seen: dict[str, int] = {}
+    steps: list[CompiledStep] = []
     for at, step in enumerate(policy.steps):
         if step.id in seen:
             problems.append(
                 Problem(step.span, "graph-id", f"step id '{step.id}' is used twice", hint="give one of them an `id`")
             )
         seen.setdefault(step.id, at)
-        if step.use not in kinds:
-            problems.append(
-                Problem(
-                    step.span,
-                    "graph-stage",
-                    f"no stage '{step.use}'{did_you_mean(step.use, kinds)}",
-                    hint="stages: " + ", ".join(kinds),
-                )
-            )
-    if problems:
-        return Pipeline(policy, ()), problems
-    steps: list[CompiledStep] = []
     for at, step in enumerate(policy.steps):
-        kind = kinds[step.use]
+        kind = kinds.get(step.use)
+        if kind is None:
+            message = f"no stage '{step.use}'{did_you_mean(step.use, kinds)}"
+            problems.append(Problem(step.span, "graph-stage", message, hint="stages: " + ", ".join(kinds)))
+            continue
+        exits = _exits(kind, step, at, seen, problems)
         try:
-            stage = kind(policy, step.settings)
+            steps.append(CompiledStep(step.id, kind(policy, step.settings), step, exits))
         except ValueError as error:
             problems.append(Problem(step.span, "graph-with", f"{step.id}: {error}"))
-            continue
-        steps.append(CompiledStep(step.id, stage, step, _exits(stage, step, at, seen, problems)))
-    if not problems:
+    if len(steps) == len(policy.steps) == len(seen):
         problems += _prove(steps)
     return Pipeline(policy, tuple(steps)), problems
 
 
-def _exits(stage: Stage, step: Step, at: int, places: Mapping[str, int], problems: list[Problem]) -> dict[str, int]:
-    """Where each exit of `stage` leads: as the step says, else to the next `encode`."""
+def _exits(
+    stage: type[Stage], step: Step, at: int, places: Mapping[str, int], problems: list[Problem]
+) -> dict[str, int]:
+    """Where each exit of the stage leads: as the step says, else to the next `encode`."""
     encode = next((i for name, i in places.items() if i > at and name == "encode"), None)
     targets: dict[str, int] = {} if encode is None else dict.fromkeys(stage.exits, encode)
     for name, (target, span) in step.on.items():
@@ -212,16 +206,18 @@ def _prove(steps: list[CompiledStep]) -> list[Problem]:
             problems.append(Problem(span, "graph-unreachable", f"step '{compiled.id}' is never reached"))
             continue
         for need in sorted(compiled.stage.needs - have):
-            problems.append(
-                Problem(
-                    span, "graph-needs", f"step '{compiled.id}' needs {need}, which is not made on every path to it"
-                )
-            )
+            message = f"step '{compiled.id}' needs {need}, which is not made on every path to it"
+            problems.append(Problem(span, "graph-needs", message, hint=_made_by(need)))
         for target, makes in _edges(compiled, at):
             if target < len(steps):
                 earlier = made[target]
                 made[target] = makes(have) if earlier is None else earlier & makes(have)
     return problems
+
+
+def _made_by(need: str) -> str:
+    makers = [name for name, kind in BUILT_IN.items() if need in kind.makes.union(*kind.exits.values())]
+    return f"made by {' or '.join(makers)}" if makers else ""
 
 
 def _edges(compiled: CompiledStep, at: int) -> Iterator[tuple[int, Any]]:

@@ -36,14 +36,19 @@ from engine.policy.suggest import did_you_mean
 DEFAULT_PIPELINE = ("decode", "classify", "gate", "cache", "dispatch", "encode", "record")
 
 
-def compile_policy(resolved: Resolved, facts_schema: Mapping[str, Any]) -> tuple[Policy, list[Problem]]:
-    """The policy, and everything that is wrong with it; with an error among that, the policy must not be used."""
+def compile_policy(
+    resolved: Resolved, facts_schema: Mapping[str, Any], *, partial: bool = False
+) -> tuple[Policy, list[Problem]]:
+    """The policy, and everything that is wrong with it; with an error among that, the policy must not be used.
+
+    `partial`: some of it could not be read. Then variables and signals that it does not have may exist.
+    """
     problems: list[Problem] = []
     root = resolved.root
     providers = read_providers(root.get("providers"), problems)
     catalogue = Catalogue(providers, read_models(root.get("models"), providers, problems))
     signals = _signals(root.get("signals"), problems)
-    scope = Scope.of(facts_schema, signals, problems)
+    scope = Scope.of(facts_schema, signals, problems, partial=partial)
     compiler = _Compiler(root, scope, catalogue)
     variables = compiler.variables()
     settings = _settings(root.get("settings"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -21,6 +21,7 @@ import yaml
 from engine.policy.mangled import QUOTE_IT, explain_syntax, mangled_expressions, reads_expression
 from engine.policy.nodes import BROKEN, Node, Source
 from engine.policy.problems import Problem
+from engine.policy.resume import MOST_ERRORS, without_section
 from engine.policy.scalars import resolve
 
 MAX_BYTES = 256 * 1024
@@ -37,6 +38,8 @@ class Loaded:
     source: Source
     root: Node | None = None
     problems: list[Problem] = field(default_factory=list)
+    partial: bool = False
+    """Whole sections could not be read and are missing in `root`."""
 
 
 def load_document(data: bytes, file: str, *, max_bytes: int = MAX_BYTES) -> Loaded:
@@ -57,14 +60,32 @@ def load_document(data: bytes, file: str, *, max_bytes: int = MAX_BYTES) -> Load
             for m in bad[:20]
         ]
         return Loaded(source, None, problems)
-    reader = _Reader(source)
-    try:
-        root = reader.read(yaml.parse(source.text, Loader=_LOADER))
-    except yaml.YAMLError as error:
-        return Loaded(source, None, [*reader.problems, explain_syntax(source, error)])
-    if root is not None:
-        reader.problems += mangled_expressions(root)
-    return Loaded(source, root, reader.problems)
+    return _read_on(source)
+
+
+def _read_on(source: Source) -> Loaded:
+    """The tree of what can be read, past errors that stop YAML."""
+    problems: list[Problem] = []
+    text: str | None = source.text
+    for errors in range(MOST_ERRORS):
+        assert text is not None
+        reader = _Reader(source)
+        try:
+            root = reader.read(yaml.parse(text, Loader=_LOADER))
+        except yaml.YAMLError as error:
+            problems += [*reader.problems, explain_syntax(source, error)]
+            text = without_section(text, error)
+            if text is None:
+                break
+            continue
+        if root is not None:
+            reader.problems += mangled_expressions(root)
+        if not errors:
+            return Loaded(source, root, reader.problems)
+        found = list(dict.fromkeys([*problems, *reader.problems]))
+        whole = root is not None and isinstance(root.value, dict)
+        return Loaded(source, replace(root, flawed=True) if root is not None and whole else None, found, partial=True)
+    return Loaded(source, None, list(dict.fromkeys(problems)))
 
 
 def _refused(source: Source, at: int, rule: str, message: str) -> Loaded:

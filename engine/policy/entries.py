@@ -37,15 +37,16 @@ class EntryReader:
         """A canary's entries, and when they count; none for one that lacks something, which has been told."""
         named, percent = node.get("id"), node.get("percent")
         entries = self._entries(node.get("use"), str(named.value) if named is not None else "")
-        if named is None or percent is None:
+        if percent is None:
             return (), None
         share = float(percent.plain())
         buckets = share * BUCKETS / 100
         if abs(buckets - round(buckets)) > _ROUNDING:
             message = f"{share:g} is drawn no finer than a hundredth of a percent"
             self._scope.problems.append(percent.problem("canary-percent", message, hint=f"write {round(share, 2):g}"))
-        places = frozenset(range(len(entries)))
-        return entries, Canary(str(named.value), share, round(buckets), places, named.span)
+        if named is None:
+            return (), None
+        return entries, Canary(str(named.value), share, round(buckets), frozenset(range(len(entries))), named.span)
 
     def _entries(self, listed: Node | None, by: str) -> tuple[Entry, ...]:
         found = (self._entry(item, by) for item in (listed.items if listed is not None else ()))
@@ -93,6 +94,10 @@ class EntryReader:
         elif not self._catalogue.model(ref).known:
             message = f"no row describes '{ref}'{guess}"
             hint = "it counts as a model without tools and with a window of 8,192 tokens"
+            self._scope.problems.append(node.problem("unknown-model", message, hint=hint, level="warning"))
+        elif guess:
+            message = f"'{ref}' has no row of its own{guess}"
+            hint = "a row for a family of names describes it; add one for this name if it is right"
             self._scope.problems.append(node.problem("unknown-model", message, hint=hint, level="warning"))
 
     def _as_model(self, name: str) -> str:

@@ -97,12 +97,18 @@ class Scope:
     """Variables of the policy that are not defined yet."""
 
     @classmethod
-    def of(cls, schema: Mapping[str, Any], signals: Mapping[str, Any], problems: list[Problem]) -> Scope:
-        """`schema` is that of the facts; `signals` are the policy's own. No variable is known yet."""
+    def of(
+        cls, schema: Mapping[str, Any], signals: Mapping[str, Any], problems: list[Problem], *, partial: bool = False
+    ) -> Scope:
+        """`schema` is that of the facts; `signals` are the policy's own. No variable is known yet.
+
+        Of a policy that is there in part only, any signal and variable may exist.
+        """
         environment = environment_from_schema(schema)
-        environment = environment.with_field("signals", struct(dict.fromkeys(signals, BOOL)))
-        environment = environment.with_field("vars", struct({}))
-        return cls(environment, tuple(_candidate_paths(schema, "")), problems)
+        environment = environment.with_field("signals", struct(dict.fromkeys(signals, BOOL), BOOL if partial else None))
+        variables = struct({}, DYN if partial else None)
+        environment = environment.with_field("vars", variables)
+        return cls(environment, tuple(_candidate_paths(schema, "")), problems, variables)
 
     def define(self, name: str, kind: Type) -> None:
         """From now on expressions may read `vars.NAME`."""

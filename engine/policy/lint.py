@@ -5,14 +5,17 @@ All findings are warnings. They are made of the compiled policy and its merged t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 
 from engine.llm.catalogue import Model
 from engine.policy.candidates import model_facts
 from engine.policy.cel import ExprError
+from engine.policy.conditions import conditions
 from engine.policy.entries import ASKED_FOR
-from engine.policy.model import CLASSES, DEFAULT_CLASS, Entry, Policy, RequireRule, Route, Rule
+from engine.policy.expression import Expression
+from engine.policy.model import CLASSES, DEFAULT_CLASS, Entry, Policy, RequireRule, Rule
 from engine.policy.nodes import Node
 from engine.policy.problems import Problem
 
@@ -22,17 +25,21 @@ _STATIC = ("model.", "settings.", "provider.local", "provider.name")
 """Facts that are the same for every request."""
 
 
-def lint(policy: Policy, *, today: date | None = None) -> list[Problem]:
-    """Warnings about `policy`; without `today` nothing is said about age."""
+def lint(policy: Policy, *, today: date | None = None, sound: bool = True) -> list[Problem]:
+    """Warnings about `policy`; without `today` nothing is said about age.
+
+    A policy that is not `sound` has errors: then only what is true of its rules as they stand is said.
+    """
     root = policy.resolved.root
-    return [
+    found = [
         *_unreachable_rules(root),
         *_unreachable_entries(root),
-        *_classes(policy, root),
         *_duplicates(root),
-        *_emptied_routes(policy, root),
         *(_old_shadows(policy, root, today) if today is not None else ()),
     ]
+    if sound:
+        found += [*_classes(policy, root), *_emptied_routes(policy, root), *_unused(policy, root)]
+    return found
 
 
 def _sections(root: Node) -> Iterator[tuple[str, Sequence[Node]]]:
@@ -52,7 +59,7 @@ def _enforced(rule: Node) -> bool:
 
 def _always(rule: Node) -> bool:
     when = rule.get("when")
-    return when is None or when.value is True or when.value == "true"
+    return not rule.flawed and (when is None or when.value is True or when.value == "true")
 
 
 def _unreachable_rules(root: Node) -> Iterator[Problem]:
@@ -82,16 +89,17 @@ def _unreachable_entries(root: Node) -> Iterator[Problem]:
             if first is not None:
                 message = f"never reached: '{use.value}' stands in this route already (line {first.span.line})"
                 yield use.problem("route-unreachable", message, level="warning")
-            elif entry.get("when") is None:
+            elif entry.get("when") is None and not entry.flawed:
                 seen[str(use.value)] = use
 
 
 def _routes(root: Node) -> Iterator[Node]:
+    """Lists of entries: each route's, and each canary's by itself."""
     section = root.get("routes")
     for route in (section.map if section is not None else {}).values():
-        listed = route.get("use") if route.map else route
-        if listed is not None:
-            yield listed
+        for listed in (route.get("use") if route.map else route, route.get("canary", "use")):
+            if listed is not None:
+                yield listed
 
 
 def _classes(policy: Policy, root: Node) -> Iterator[Problem]:
@@ -120,7 +128,7 @@ def _duplicates(root: Node) -> Iterator[Problem]:
         seen: dict[tuple[str, ...], Node] = {}
         for rule in rules:
             texts = tuple(" ".join(_word(rule, key).split()) for key in ("when", "require"))
-            if not any(texts) or not _enforced(rule):
+            if not any(texts) or not _enforced(rule) or rule.flawed:
                 continue
             first = seen.setdefault(texts, rule)
             if first is not rule:
@@ -134,28 +142,31 @@ def _emptied_routes(policy: Policy, root: Node) -> Iterator[Problem]:
     rules = [r for r in policy.require if not r.shadow and r.when is None and _is_static(r)]
     section = root.get("routes")
     for name, route in policy.routes.items():
-        models = _fixed_models(policy, route)
-        if not models:
-            continue
-        failed = [next((rule.id for rule in rules if not _passes(policy, rule, model)), "") for model in models]
         node = section.get(name) if section is not None else None
-        if all(failed) and node is not None:
-            message = f"no model of this route ever passes gate.require ({', '.join(dict.fromkeys(failed))})"
-            yield node.problem("compat-empties-route", message, level="warning", at_key=True)
+        trial = len(route.canary.places) if route.canary is not None else 0
+        parts = ((route.entries[trial:], node, "route"), (route.entries[:trial], node and node.get("canary"), "canary"))
+        for entries, at, word in parts:
+            models = _fixed_models(policy, entries, name)
+            failed = [next((rule.id for rule in rules if not _passes(policy, rule, model)), "") for model in models]
+            if models and all(failed) and at is not None:
+                message = f"no model of this {word} ever passes gate.require ({', '.join(dict.fromkeys(failed))})"
+                yield at.problem("compat-empties-route", message, level="warning", at_key=True)
 
 
 def _is_static(rule: RequireRule) -> bool:
     return all(ref.startswith(_STATIC) and ref != "model.requested" for ref in rule.require.refs)
 
 
-def _fixed_models(policy: Policy, route: Route) -> list[Model]:
-    """The models of a route; empty when a client may bring in others."""
-    if any(_is_open(policy, entry) for entry in route.entries):
+def _fixed_models(policy: Policy, entries: Sequence[Entry], route_class: str) -> list[Model]:
+    """The models of a route's entries; empty when a client may bring in others."""
+    if any(_is_open(policy, entry) for entry in entries):
         return []
     catalogue = policy.catalogue
     found = [
-        catalogue.model(entry.use) if "/" in entry.use else catalogue.for_class(policy.providers[entry.use], route.name)
-        for entry in route.entries
+        catalogue.model(entry.use)
+        if "/" in entry.use
+        else catalogue.for_class(policy.providers[entry.use], route_class)
+        for entry in entries
     ]
     return [model for model in found if model is not None]
 
@@ -182,6 +193,35 @@ def _passes(policy: Policy, rule: RequireRule, model: Model) -> bool:
         return rule.require.eval(known) is True
     except ExprError:
         return rule.on_error == "next"
+
+
+def _unused(policy: Policy, root: Node) -> Iterator[Problem]:
+    """Variables and signals that nothing reads."""
+    read = {use for expression in _expressions(policy) for use in expression.refs}
+    idle = " ".join(_texts_of_idle_rules(root))
+    for section, rule, word in (("vars", "var-unused", "variable"), ("signals", "signal-unused", "signal")):
+        node = root.get(section)
+        if section in read:  # by a name that is made up while it runs
+            continue
+        for name, below in (node.map if node is not None else {}).items():
+            if f"{section}.{name}" not in read and not re.search(rf"\b{section}\.{name}\b", idle):
+                message = f"nothing reads the {word} '{name}'"
+                yield below.problem(rule, message, hint="take it out", level="warning", at_key=True)
+
+
+def _expressions(policy: Policy) -> Iterator[Expression]:
+    yield from (expression for _, expression in conditions(policy))
+    for rule in policy.deny:
+        parts = rule.message.parts if rule.message is not None else ()
+        yield from (part for part in parts if isinstance(part, Expression))
+
+
+def _texts_of_idle_rules(root: Node) -> Iterator[str]:
+    """Of rules that are switched off: they may be switched on again."""
+    for _, rules in _sections(root):
+        for rule in rules:
+            if _word(rule, "mode") == "off":
+                yield from (node.text for node in rule.map.values())
 
 
 def _old_shadows(policy: Policy, root: Node, today: date) -> Iterator[Problem]:

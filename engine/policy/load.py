@@ -7,7 +7,7 @@ names, or files relative to the one that says it. The shipped rows of providers 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import lru_cache
@@ -21,6 +21,7 @@ from engine.policy.compile import compile_policy
 from engine.policy.compose import Layer, Resolved, compose
 from engine.policy.document import Loaded, load_document
 from engine.policy.lint import lint
+from engine.policy.migrate import brought_up, newer
 from engine.policy.model import Policy
 from engine.policy.nodes import Node, Source
 from engine.policy.problems import PolicyInvalid, Problem
@@ -35,6 +36,12 @@ CATALOGUE = ("providers", "models")
 """Shipped rows that lie below every policy."""
 
 _MAX_ROWS_BYTES = 1024 * 1024
+
+_ALONE = ("cel-", "cond-constant", "yaml-", "signal-regex", "canary-")
+"""Checks whose findings are true whatever else a policy says."""
+
+Graph = Callable[[Policy], list[Problem]]
+"""Every problem of a policy's stage graph; the graph is above this package."""
 
 
 def load_policy(ref: str, *, search: Path | None = None, overlay: Node | Mapping[str, Any] | None = None) -> Policy:
@@ -51,18 +58,37 @@ def load_text(text: str, *, file: str = "policy.yaml", folder: Path | None = Non
     return _usable(*_read(text, file, folder, _Loader()))
 
 
-def check_policy(ref: str, *, search: Path | None = None, today: date | None = None) -> list[Problem]:
-    """Every problem of the policy `ref`, lints included, sorted by place. `today` is the date that ages are counted to."""
+def check_policy(
+    ref: str, *, search: Path | None = None, today: date | None = None, graph: Graph | None = None
+) -> list[Problem]:
+    """Every problem of the policy `ref`, lints included, sorted by place.
+
+    `today` is the date that ages are counted to, `graph` finds the problems of the stage graph.
+    """
     search = search or Path()
     path = _find(ref, search)
     # Shipped files are checked when they are asked for; below a user's own policy they are known to be sound.
-    trusting = path is None or not _shipped(path)
-    return _with_lints(*_load(ref, search, _Loader(trusting=trusting)), today)
+    loader = _Loader(trusting=path is None or not _shipped(path))
+    return _checked(loader, *_load(ref, search, loader), today=today, graph=graph)
 
 
-def check_text(text: str, *, file: str, folder: Path | None = None, today: date | None = None) -> list[Problem]:
+def check_text(
+    text: str | bytes,
+    *,
+    file: str,
+    folder: Path | None = None,
+    today: date | None = None,
+    graph: Graph | None = None,
+) -> list[Problem]:
     """Every problem of a policy given as text, as if it stood in `folder/file`: for editors."""
-    return _with_lints(*_read(text, file, folder, _Loader()), today)
+    loader = _Loader()
+    return _checked(loader, *_read(text, file, folder, loader), today=today, graph=graph)
+
+
+def read_policy(ref: str, *, search: Path | None = None) -> Loaded | None:
+    """The file that `ref` means, by itself; None when there is none. Raises OSError."""
+    path = _find(ref, search or Path())
+    return load_document(path.read_bytes(), _shown(path)) if path is not None else None
 
 
 def _usable(policy: Policy | None, problems: list[Problem]) -> Policy:
@@ -71,19 +97,37 @@ def _usable(policy: Policy | None, problems: list[Problem]) -> Policy:
     return replace(policy, warnings=tuple(problems))
 
 
-def _with_lints(policy: Policy | None, problems: list[Problem], today: date | None) -> list[Problem]:
-    """With lints, if the policy has no errors: half of one would be full of false alarms."""
-    sound = policy is not None and not any(problem.level == "error" for problem in problems)
-    return _sorted([*problems, *(lint(policy, today=today) if policy is not None and sound else ())])
+def _checked(
+    loader: _Loader, policy: Policy | None, problems: list[Problem], *, today: date | None, graph: Graph | None
+) -> list[Problem]:
+    """With what only a whole policy shows: the stage graph, and the lints; of a faulty one, what is true all the same."""
+    if policy is not None:
+        sound = not any(problem.level == "error" for problem in problems)
+        if graph is not None:
+            problems = problems + _of_graph(policy, graph, sound=sound)
+        problems = problems + lint(policy, today=today, sound=sound)
+    told = (p for p in problems if p.level == "error" or loader.asked_for(p.span.file))
+    return _sorted(list(told))
+
+
+def _of_graph(policy: Policy, graph: Graph, *, sound: bool) -> list[Problem]:
+    """The stage graph's problems, with their lines. Rules that a gate names may be among those that are refused already."""
+    section = policy.resolved.root.get("pipeline")
+    if section is not None and section.flawed:
+        return []
+    files = {source.file: source for source in policy.resolved.sources}
+    found = [problem for problem in graph(policy) if sound or problem.rule != "graph-with"]
+    return [replace(p, excerpt=files[p.span.file].excerpt(p.span.line) if p.span.file in files else "") for p in found]
 
 
 def _sorted(problems: Sequence[Problem]) -> list[Problem]:
     return sorted(dict.fromkeys(problems), key=lambda p: (p.span, p.rule))
 
 
-def _read(text: str, file: str, folder: Path | None, loader: _Loader) -> tuple[Policy | None, list[Problem]]:
+def _read(text: str | bytes, file: str, folder: Path | None, loader: _Loader) -> tuple[Policy | None, list[Problem]]:
     path = (folder or Path()) / file
-    return _finish(loader, loader.add(load_document(text.encode(), file), path, ()), path.stem)
+    data = text.encode() if isinstance(text, str) else text
+    return _finish(loader, loader.add(load_document(data, file), path, ()), path.stem)
 
 
 def _tree(overlay: Node | Mapping[str, Any] | None) -> Node | None:
@@ -124,15 +168,17 @@ def _find(ref: str, search: Path) -> Path | None:
 
 
 def _finish(loader: _Loader, problems: list[Problem], stem: str) -> tuple[Policy | None, list[Problem]]:
-    if not loader.complete:
+    if not loader.layers:
         return None, problems
     root, found = compose([*loader.catalogue(problems), *loader.layers])
-    problems += found
     named = loader.main.get("name") if loader.main is not None else None
     name = str(named.value) if named is not None else stem
     resolved = Resolved(name, root, tuple(layer.root.source for layer in loader.layers))
-    policy, more = compile_policy(resolved, facts.schema())
-    return policy, _sorted([*problems, *more])
+    policy, more = compile_policy(resolved, facts.schema(), partial=not loader.complete)
+    found += more
+    if not loader.complete:  # what names something may mean what could not be read
+        found = [problem for problem in found if problem.rule.startswith(_ALONE)]
+    return policy, _sorted([*problems, *found])
 
 
 @lru_cache(maxsize=4)
@@ -152,13 +198,20 @@ class _Loader:
         self.complete = True
         """Everything has been found and read; without it, checks of names would be false alarms."""
         self._trusting = trusting
+        self._foreign: set[str] = set()
         self._ancestors: dict[str, frozenset[str]] = {}
+
+    def asked_for(self, file: str) -> bool:
+        """Whether warnings about the file are for whoever asked: those of shipped files below a policy are not."""
+        return file not in self._foreign
 
     def catalogue(self, problems: list[Problem]) -> list[Layer]:
         """The shipped rows, as the lowest layers."""
         layers: list[Layer] = []
         for kind in CATALOGUE:
             path = find_shipped("policies", f"{kind}.yaml")
+            if self._trusting:
+                self._foreign.add(_shown(path))
             loaded = _catalogue(path, path.stat().st_mtime_ns)
             problems += loaded.problems
             if loaded.root is not None:
@@ -186,7 +239,15 @@ class _Loader:
 
     def add(self, loaded: Loaded, path: Path, chain: tuple[Path, ...]) -> list[Problem]:
         """Take in a file that has been read."""
+        loaded = brought_up(loaded)
         problems = list(loaded.problems)
+        if self._trusting and chain and _shipped(path):
+            self._foreign.add(loaded.source.file)
+        self.complete = self.complete and not loaded.partial
+        late = newer(loaded.root) if loaded.root is not None else None
+        if late is not None:
+            self.complete = False
+            return [late]
         root = self._shaped(loaded.root, path, "policy.schema.json", problems) if loaded.root is not None else None
         if root is None or not isinstance(root.value, dict):
             self.complete = False

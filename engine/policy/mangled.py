@@ -54,19 +54,25 @@ def explain_syntax(source: Source, error: Any) -> Problem:
     mark = error.problem_mark or error.context_mark
     at = min(mark.index, max(len(source.text) - 1, 0)) if mark is not None else 0
     said = str(getattr(error, "problem", None) or error)
-    if not source.line(source.place(at)[0]).strip() and error.context_mark is not None:
-        at = error.context_mark.index
+    opened = error.context_mark.index if error.context_mark is not None else at
+    if "unexpected end of stream" in said or not source.line(source.place(at)[0]).strip():
+        at = opened
     message = next((plainer for words, plainer in _PLAINER if words in said), f"this is not YAML: {said}")
     number = source.place(at)[0]
     # An error may be seen only on the line after the one that caused it.
     lines = [source.line(n) for n in (number, number - 1) if n > 0]
     hint = ""
-    if any(_EXPRESSION_LINE.search(line) for line in lines) or _below_vars(source, number):
+    if "unexpected end of stream" in said:
+        hint = "close it on this line"
+    elif any(_EXPRESSION_LINE.search(line) for line in lines) or _below_vars(source, number):
         hint = QUOTE_IT
     elif "\t" in lines[0][: len(lines[0]) - len(lines[0].lstrip())]:
         hint = "indent with spaces, not with tabs"
     elif "unknown escape" in said:
         hint = "double the backslash, or use single quotes"
+    elif "flow" in str(error.context) and source.place(opened)[0] < number:
+        line, column = source.place(opened)
+        hint = f"it is opened at line {line}, column {column}"
     elif "mapping values" in said or "any token" in said:
         hint = "quote the text"
     return source.problem(at, at + 1, "yaml-syntax", message, hint=hint)

@@ -67,10 +67,15 @@ class Source:
         self, start: int, end: int, rule: str, message: str, *, hint: str = "", level: Level = "error"
     ) -> Problem:
         span = self.span(start, end)
-        line = masked(self.line(span.line))
-        first = self._starts[span.line - 1]
-        printed = "".join(self._printed(first + at, char) for at, char in enumerate(line[:_LONGEST_EXCERPT]))
-        return Problem(span, rule, message, level, hint, printed if len(line) <= _LONGEST_EXCERPT else "")
+        return Problem(span, rule, message, level, hint, self.excerpt(span.line))
+
+    def excerpt(self, number: int) -> str:
+        """The text of line `number` as it may be shown, keys made unreadable; empty for a line without end."""
+        line = masked(self.line(number))
+        if not line or len(line) > _LONGEST_EXCERPT:
+            return ""
+        first = self._starts[number - 1]
+        return "".join(self._printed(first + at, char) for at, char in enumerate(line))
 
     def _printed(self, index: int, char: str) -> str:
         if any(start <= index < end for start, end in self._hidden):

@@ -68,10 +68,10 @@ def without(node: Node, faulty: AbstractSet[Node]) -> Node:
 
     if isinstance(node.value, dict):
         kept = {key: without(n, faulty) for key, n in node.value.items() if stays(n)}
-        return replace(node, value=kept, flawed=len(kept) < len(node.value))
+        return replace(node, value=kept, flawed=node.flawed or len(kept) < len(node.value))
     if isinstance(node.value, tuple):
         items = tuple(without(n, faulty) for n in node.value if stays(n))
-        return replace(node, value=items, flawed=len(items) < len(node.value))
+        return replace(node, value=items, flawed=node.flawed or len(items) < len(node.value))
     return node
 
 
@@ -133,6 +133,8 @@ def _unknown_keys(node: Node, error: Any) -> list[Problem]:
 
 
 def _missing(node: Node, error: Any) -> list[Problem]:
+    if node.flawed:
+        return []
     absent = [name for name in error.validator_value if name not in node.map]
     words = " and ".join(f"`{name}`" for name in absent)
     return [
