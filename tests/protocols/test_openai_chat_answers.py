@@ -128,7 +128,9 @@ def test_calls_without_ids_get_some() -> None:
          (10, 9, None, 7)),
         ({"prompt_tokens": 66, "completion_tokens": 6, "total_tokens": 100}, (66, 34, None, None)),
         ({"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 20, "prompt_tokens_details": {"audio_tokens": 9}},
-         (9, 2, None, None)),
+         (18, 2, None, None)),
+        ({"prompt_tokens": 154, "completion_tokens": 2, "total_tokens": 156, "prompt_tokens_details": {"cached_tokens": 164}},
+         (154, 2, 154, None)),
         ({"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 7}},
          (4, 5, None, 5)),
         ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}, (10, 5, 4, None)),
@@ -299,7 +301,7 @@ ANSWERS = st.builds(
     ),
     st.sampled_from(["end_turn", "max_tokens", "content_filter"]),
     usage=st.builds(
-        Usage, st.integers(0, 99), st.integers(50, 99), cached_tokens=st.integers(0, 9), reasoning_tokens=st.integers(0, 50)
+        Usage, st.integers(9, 99), st.integers(50, 99), cached_tokens=st.integers(0, 9), reasoning_tokens=st.integers(0, 50)
     ),
     protocol=st.just(CHAT),
 )  # fmt: skip

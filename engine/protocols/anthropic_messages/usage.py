@@ -31,13 +31,17 @@ def decode_usage(value: Any) -> Usage:
 
 
 def merge_usage(earlier: JsonObject, later: Any) -> JsonObject:
-    """Usage of a stream so far: later figures are cumulative, but some vendors send zeros for what they said before."""
+    """Usage of a stream so far. Later figures replace earlier ones, also by smaller ones (an answer whose prompt was compacted
+    on the way says so), but some vendors send zeros for what they said before: those do not count.
+    """
     if not isinstance(later, dict):
         return earlier
     merged = dict(earlier)
+    counts_again = bool(_count(later.get("input_tokens")))
     for key, value in later.items():
         before = merged.get(key)
-        if value is None or (isinstance(value, int) and isinstance(before, int) and value < before):
+        shrinks = isinstance(value, int) and isinstance(before, int) and value < before
+        if value is None or (shrinks and not counts_again):
             continue
         merged[key] = value
     return merged

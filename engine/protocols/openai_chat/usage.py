@@ -39,6 +39,7 @@ def read_usage(held: Any, quirks: Quirks) -> Usage | None:
     prompt, completion, total = (_count(held.get(f"{n}_tokens")) for n in ("prompt", "completion", "total"))
     reasoning = _count(completion_details.get("reasoning_tokens"))
     output = completion
+    beyond: int | None = None
     if completion is not None:
         beyond = None if total is None or prompt is None else total - prompt - completion
         if reasoning and (beyond == reasoning or (beyond is None and quirks.reasoning_outside_output)):
@@ -47,11 +48,16 @@ def read_usage(held: Any, quirks: Quirks) -> Usage | None:
             output = completion + beyond  # thinking that is billed and not itemised
         if reasoning and output is not None:
             reasoning = min(reasoning, output)
-    cached = [prompt_details.get("cached_tokens"), *(held.get(k) for k in _CACHED)]
+    if prompt is not None and beyond and beyond == _count(prompt_details.get("audio_tokens")):
+        prompt += beyond  # sound in the prompt that is not counted among its tokens
+    held_cached = [prompt_details.get("cached_tokens"), *(held.get(k) for k in _CACHED)]
+    cached = next((n for value in held_cached if (n := _count(value)) is not None), None)
+    if cached is not None and prompt is not None:
+        cached = min(cached, prompt)  # one server counts more of them than the prompt has (measured)
     return Usage(
         input_tokens=prompt,
         output_tokens=output,
-        cached_tokens=next((n for value in cached if (n := _count(value)) is not None), None),
+        cached_tokens=cached,
         cache_write_tokens=_count(prompt_details.get("cache_write_tokens")),
         reasoning_tokens=reasoning,
         cost_usd=_cost(held),
