@@ -246,9 +246,9 @@ def test_answers_survive_the_way_to_the_client() -> None:
         Opaque(NAME, {"type": "web_search_call", "id": "ws"}),
     )
     again = WIRE.decode_response(
-        encode(*content, stop="tool_use", usage=Usage(3, 2, 1, reasoning_tokens=0)), quirks=Quirks()
+        encode(*content, stop="tool_use", usage=Usage(3, 2, 1, 0, reasoning_tokens=0)), quirks=Quirks()
     )
-    assert (content, "tool_use", Usage(3, 2, 1, reasoning_tokens=0)) == (again.content, again.stop, again.usage)
+    assert (content, "tool_use", Usage(3, 2, 1, 0, reasoning_tokens=0)) == (again.content, again.stop, again.usage)
 
 
 def test_tap_of_an_error() -> None:

@@ -120,7 +120,7 @@ def test_usage_is_always_there() -> None:
     (last,) = parsed(encode([Finish("end_turn", Usage())]))[-1:]
     assert last["response"]["usage"] == {
         "input_tokens": 0,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": 0,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 0,

@@ -92,8 +92,8 @@ def _message(content: Sequence[Block]) -> JsonObject:
                 owed = {}
             case Opaque(protocol, value) if protocol == NAME:
                 _made(message, value)
-            case Text(extra={"annotations": list(notes)}):
-                message["annotations"] = [*message.get("annotations", ()), *notes]
+            case Text(extra={"annotations": list(notes)}) if cited := _cited(notes):
+                message["annotations"] = [*message.get("annotations", ()), *cited]
     if calls:
         message["tool_calls"] = calls
     elif not refusals and message["content"] is None:
@@ -129,6 +129,21 @@ def _made(message: JsonObject, value: JsonObject) -> None:
         message.setdefault("images", []).append(value)
 
 
+def _cited(notes: list[Any]) -> list[JsonObject]:
+    """Annotations in this protocol's form, which nests what they say; the other one's citations of files have no such form."""
+    cited: list[JsonObject] = []
+    for note in notes:
+        match note:
+            case {"type": str(kind)} if isinstance(note.get(kind), dict):
+                cited.append(note)
+            case {"type": "url_citation", "url": str(url)}:
+                at = {name: note.get(name) or 0 for name in ("start_index", "end_index")}
+                cited.append(
+                    {"type": "url_citation", "url_citation": {"url": url, "title": note.get("title") or "", **at}}
+                )
+    return cited
+
+
 def _call(call: ToolCall) -> JsonObject:
     name = flat(call.name, call.namespace)
     if call.kind == "custom":
@@ -139,7 +154,9 @@ def _call(call: ToolCall) -> JsonObject:
 class ChatStreamEncoder:
     """One streamed answer for a client."""
 
-    __slots__ = ("_answer_id", "_calls", "_custom", "_model", "_owed", "_prefix", "_refused", "_said", "_usage")
+    __slots__ = (
+        "_answer_id", "_calls", "_custom", "_listed", "_model", "_owed", "_prefix", "_refused", "_said", "_usage",
+    )  # fmt: skip
 
     def __init__(self, *, model: str, answer_id: str, request: LLMRequest | None = None) -> None:
         self._model = model
@@ -153,6 +170,8 @@ class ChatStreamEncoder:
         self._refused = False
         self._owed: JsonObject = {}
         """Fields for the next tool call."""
+        self._listed: dict[str, int] = {}
+        """How many entries of a list field have been sent."""
 
     def feed(self, event: StreamEvent) -> bytes:
         """The chunks that say `event`."""
@@ -199,14 +218,22 @@ class ChatStreamEncoder:
             case Thinking():
                 state = _state(block)
                 self._owed |= state.pop("tool_call", {})
+                if details := state.get("reasoning_details"):
+                    state["reasoning_details"] = self._numbered("reasoning_details", details)
                 return self._delta(state) if state else b""
-            case Text(extra={"annotations": list(notes)}):
-                return self._delta({"annotations": notes})
+            case Text(extra={"annotations": list(notes)}) if cited := _cited(notes):
+                return self._delta({"annotations": self._numbered("annotations", cited)})
             case Opaque(protocol, value) if protocol == NAME:
                 made: JsonObject = {}
                 _made(made, value)
                 return self._delta(made) if made else b""
         return b""
+
+    def _numbered(self, name: str, entries: list[JsonObject]) -> list[JsonObject]:
+        """Entries of a list field that is sent in pieces: clients put later ones to the first by `index`, and fail without."""
+        first = self._listed.get(name, 0)
+        self._listed[name] = first + len(entries)
+        return [{"index": number, **entry} for number, entry in enumerate(entries, first)] if first else entries
 
     def _arguments(self, text: str) -> bytes:
         held = {"custom": {"input": text}} if self._custom else {"function": {"arguments": text}}

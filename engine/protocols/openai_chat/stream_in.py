@@ -88,6 +88,7 @@ class ChatStreamDecoder:
         "_matched",
         "_model",
         "_names",
+        "_notes",
         "_pieces",
         "_quirks",
         "_spoke",
@@ -106,6 +107,8 @@ class ChatStreamDecoder:
         self._usage = Usage()
         self._finish = ""
         self._matched: str | None = None
+        self._notes: list[Any] = []
+        """Annotations without a text so far."""
         self._extra: JsonObject = {}
         self._id = ""
         self._model = ""
@@ -224,17 +227,20 @@ class ChatStreamDecoder:
         piece.carried = thinking
 
     def _note(self, notes: list[Any]) -> None:
-        for piece in self._pieces[self._head :]:
+        """Notes belong to the newest text; those that come before any wait for the first."""
+        for piece in reversed(self._pieces[self._head :]):
             if piece.kind == "text":
                 piece.notes += notes
                 return
-        self._extra["annotations"] = [*self._extra.get("annotations", ()), *notes]
+        self._notes += notes
 
     def _last(self, kind: Kind) -> Piece:
         """The piece that a delta of `kind` belongs to: the last one, or a new one."""
         last = self._pieces[-1] if self._pieces else None
         if last is None or last.kind != kind or last.opaque or last.carried:
             last = Piece(kind)
+            if kind == "text":
+                last.notes, self._notes = self._notes, []
             self._pieces.append(last)
         return last
 
@@ -343,6 +349,8 @@ class ChatStreamDecoder:
         if self._ended:
             return out
         self._ended = True
+        if self._notes:
+            self._extra["annotations"] = self._notes
         stop = stop_reason(
             "stop_sequence" if self._matched else self._finish,
             calls=any(p.kind == "call" for p in self._pieces),

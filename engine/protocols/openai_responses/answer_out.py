@@ -22,9 +22,11 @@ from engine.llm.messages import (
 )
 from engine.protocols import tool_ids
 from engine.protocols.openai_responses import reasoning
-from engine.protocols.openai_responses.words import NAME, entries
+from engine.protocols.openai_responses.words import NAME, entries, text
 
 _PREFIX = "resp_"
+_NOTES = frozenset({"url_citation", "file_citation", "container_file_citation", "file_path"})
+"""Annotations that this protocol has; Chat servers make up others (`file`), on which strict clients fail."""
 _OWN_ID = re2.compile(r"([0-9a-f]{12})[0-9a-f]{12}")
 """The gateway's ids begin with the milliseconds since 1970."""
 
@@ -82,12 +84,12 @@ def ending(stop: StopReason, usage: Usage) -> JsonObject:
 def encode_usage(usage: Usage) -> JsonObject:
     """All counts, unknown ones as 0: a missing usage makes agents loop or compact at the wrong time."""
     taken, given = usage.input_tokens or 0, usage.output_tokens or 0
-    details: JsonObject = {"cached_tokens": usage.cached_tokens or 0}
-    if usage.cache_write_tokens is not None:
-        details["cache_write_tokens"] = usage.cache_write_tokens
     return {
         "input_tokens": taken,
-        "input_tokens_details": details,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens or 0,
+            "cache_write_tokens": usage.cache_write_tokens or 0,
+        },
         "output_tokens": given,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
         "total_tokens": taken + given,
@@ -142,7 +144,8 @@ def said_part(block: Text | Refusal) -> JsonObject:
     """A content part of a message."""
     if isinstance(block, Refusal):
         return {"type": "refusal", "refusal": block.text}
-    annotations = [_flat(annotation) for annotation in entries(block.extra.get("annotations"))]
+    notes = [_flat(note) for note in entries(block.extra.get("annotations"))]
+    annotations = [note for note in notes if text(note.get("type")) in _NOTES]
     return {"type": "output_text", "text": block.text, "annotations": annotations, "logprobs": []}
 
 
