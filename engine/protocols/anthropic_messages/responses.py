@@ -22,7 +22,7 @@ from engine.protocols.anthropic_messages.blocks_in import decode_content
 from engine.protocols.anthropic_messages.blocks_out import beside, thinking_shown
 from engine.protocols.anthropic_messages.usage import decode_usage, encode_usage
 from engine.protocols.anthropic_messages.words import NAME, STOP_OUT, stop_reason
-from engine.protocols.tool_names import ToolNames
+from engine.protocols.tool_names import ToolNames, custom_arguments
 
 _KNOWN = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
 
@@ -80,11 +80,12 @@ def answer_block(block: Block, *, own: bool) -> JsonObject | None:
         case Thinking():
             return thinking_shown(block)
         case ToolCall():
+            text = custom_arguments(block.arguments) if block.kind == "custom" else block.arguments
             return {
                 "type": "tool_use",
                 "id": tool_ids.fit(block.id, "word"),
                 "name": block.name,
-                "input": arguments.to_object(block.arguments),
+                "input": arguments.to_object(text),
                 **beside(block.extra, own=own),
             }
         case Opaque(protocol, value) if protocol == NAME:

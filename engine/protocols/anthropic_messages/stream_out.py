@@ -30,6 +30,7 @@ from engine.protocols.anthropic_messages.blocks_out import thinking_shown
 from engine.protocols.anthropic_messages.errors import encode_stream_error
 from engine.protocols.anthropic_messages.usage import encode_usage
 from engine.protocols.anthropic_messages.words import NAME, STOP_OUT
+from engine.protocols.tool_names import custom_arguments
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
@@ -45,6 +46,8 @@ class Encoder:
         self._pending: Text | Refusal | Thinking | None = None
         """The block that was announced and is opened by its first delta."""
         self._said_arguments = False
+        self._is_custom = False
+        """The open call's text is no JSON: it is sent in one piece, as the one argument of a function."""
         self._ended = False
 
     def feed(self, event: StreamEvent) -> bytes:
@@ -57,6 +60,8 @@ class Encoder:
             case ThinkingDelta(_, text):
                 return self._piece("thinking", {"type": "thinking_delta", "thinking": text}, text)
             case ArgumentsDelta(_, text):
+                if self._is_custom:
+                    return b""
                 self._said_arguments = True
                 return self._delta({"type": "input_json_delta", "partial_json": text})
             case OpaqueDelta(_, value):
@@ -92,6 +97,7 @@ class Encoder:
     def _begin(self, block: Text | Refusal | Thinking | ToolCall | Opaque) -> bytes:
         self._pending = None
         self._said_arguments = False
+        self._is_custom = isinstance(block, ToolCall) and block.kind == "custom"
         match block:
             case Text() | Refusal() | Thinking():
                 self._pending = block
@@ -119,6 +125,7 @@ class Encoder:
                 late = self._end_thinking(block)
             case ToolCall() if self._is_open and not self._said_arguments:
                 text = "" if block.arguments == "{}" else block.arguments
+                text = custom_arguments(block.arguments) if self._is_custom else text
                 late = self._delta({"type": "input_json_delta", "partial_json": text})
             case Text() if self._is_open and isinstance(citations := block.extra.get("citations"), list):
                 late = b"".join(self._delta({"type": "citations_delta", "citation": item}) for item in citations)

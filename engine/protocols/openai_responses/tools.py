@@ -106,7 +106,11 @@ def write_choice(choice: ToolChoice, quirks: Quirks, names: ToolNames, written: 
 
 def restored(call: ToolCall, names: ToolNames) -> ToolCall:
     """A provider's call under the client's own name: shortened names, lost namespaces, custom tools called as functions."""
-    if names.plain or call.namespace:
+    if call.namespace:
+        # A tool that the provider's own search found may come under a namespace that the client never made.
+        made_up = names.offers(call.name) and not names.offers(call.name, call.namespace)
+        return dataclasses.replace(call, namespace="") if made_up else call
+    if names.plain:
         return call
     if call.kind == "custom":
         return dataclasses.replace(call, name=names.origin(call.name).name)
