@@ -1,4 +1,4 @@
-"""Request bodies in: read under a cap and a clock, inflated under the same cap.
+"""Requests in: headers as text, bodies read under a cap and a clock and inflated under the same cap.
 
 aiohttp would go on inflating a bomb after it refused it (measured: 35 → 385 MiB for a 1 MiB body), so it hands us raw bytes
 and the inflating is done here, in pieces.
@@ -14,10 +14,28 @@ from aiohttp import web
 
 from engine.llm.errors import ClientError
 
+HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("headers", dict)
+"""Where the request keeps what `lowered` gave."""
+
 GAP = 30.0
 """Seconds a body may pause."""
 
+WHOLE = 120.0
+"""Seconds a body may take: one that drips is no body."""
+
 _PIECE = 64 * 1024
+
+
+def lowered(request: web.BaseRequest) -> dict[str, str]:
+    """The request's headers, names in lower case. Lines of one name are joined as a list; bytes that are no UTF-8 are `?`."""
+    given = request.headers
+    headers = {
+        name.lower(): value if value.isascii() else value.encode(errors="replace").decode()
+        for name, value in given.items()
+    }
+    if len(headers) < len(given):
+        return {name: ", ".join(v.encode(errors="replace").decode() for v in given.getall(name)) for name in headers}
+    return headers
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
@@ -36,9 +54,11 @@ async def _read(request: web.BaseRequest, limit: int) -> bytes:
     """A body that is still coming."""
     parts: list[bytes] = []
     total = 0
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + WHOLE
     while True:
         try:
-            async with asyncio.timeout(GAP):
+            async with asyncio.timeout_at(min(deadline, loop.time() + GAP)):
                 chunk = await request.content.readany()
         except TimeoutError:
             raise ClientError("the request's body stopped coming", code="body_timeout", status=408) from None

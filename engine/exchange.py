@@ -6,7 +6,7 @@ nothing else, so a test needs no server.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -75,9 +75,9 @@ class Answer:
     """Whole, in the client's own protocol: passes as it is."""
     response: LLMResponse | None = None
     """Whole, translated."""
-    relay: AsyncIterator[Relayed] | None = None
+    relay: AsyncGenerator[Relayed, None] | None = None
     """Streamed, in the client's own protocol."""
-    events: AsyncIterator[list[StreamEvent]] | None = None
+    events: AsyncGenerator[list[StreamEvent], None] | None = None
     """Streamed, translated: the events of one read at a time."""
     encoder: StreamEncoder | None = None
     """Says `events` to the client. Made before the request was dropped, which it may echo."""
@@ -87,12 +87,10 @@ class Answer:
 
 @dataclass(slots=True, frozen=True)
 class Relayed:
-    """Bytes of a preserved stream, with what is known after them."""
+    """Whole frames of a preserved stream, with what is known after them."""
 
     data: bytes
     tapped: Tapped
-    at_boundary: bool = True
-    """No event is cut in two at the end of `data`, so that something may be written between."""
 
 
 @dataclass(slots=True)

@@ -60,8 +60,14 @@ class Pipeline:
                 exchange.answer.upstream.close()
             if exchange.reply is None:
                 exchange.reply = error_reply(exchange)
-            # Shielded: the event is owed even when this task is being cancelled.
+            await self._record(last, exchange, services)
+
+    async def _record(self, last: CompiledStep, exchange: Exchange, services: Services) -> None:
+        """The last step. The event is owed even when this task is being cancelled; a defect of its own costs the event alone."""
+        try:
             await asyncio.shield(last.stage.run(exchange, services))
+        except Exception as error:  # noqa: BLE001 (the request boundary: the answer is there, and stays)
+            services.log("defect", event=exchange.id, stage=last.id, kind=type(error).__name__, error=error)
 
     async def _step(self, compiled: CompiledStep, at: int, exchange: Exchange, services: Services) -> int:
         """Run one step; the index of the next."""

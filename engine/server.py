@@ -13,7 +13,7 @@ import orjson
 from aiohttp import web
 
 from engine import __version__
-from engine.bodies import read_body
+from engine.bodies import HEADERS, lowered, read_body
 from engine.exchange import Exchange
 from engine.gateway import Gateway
 from engine.guard import Guard
@@ -91,8 +91,7 @@ class Server:
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         wire = self._wire_of(request)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        request["headers"] = headers
+        headers = request[HEADERS] = lowered(request)
         try:
             self.guard.admit(request.method, request.raw_path, headers)
             return await handler(request)
@@ -143,7 +142,7 @@ class Server:
     async def _exchange(self, request: web.Request, wire: WireProtocol) -> Exchange:
         limit = self._gateway.loaded.policy.settings.max_body_mib << 20
         raw = await read_body(request, limit)
-        headers = request["headers"]
+        headers = request[HEADERS]
         credential = self.guard.caller_credential(headers)
         return self._gateway.exchange(wire, headers, raw, HTTPResponder(request), credential)
 

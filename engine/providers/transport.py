@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 import aiohttp
@@ -31,7 +31,7 @@ class Upstream(Protocol):
     headers: Mapping[str, str]
     """Names in lower case."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes. Raises ProviderError when the connection breaks or a time runs out."""
 
     async def read(self) -> bytes:
@@ -97,7 +97,11 @@ class Transport:
         if 300 <= response.status < 400:
             response.close()
             raise ProviderError(f"the provider answered with a redirect ({response.status})", meaning="broken")
-        return HTTPUpstream(response, timeouts)
+        try:
+            return HTTPUpstream(response, timeouts)
+        except ProviderError:
+            response.close()
+            raise
 
 
 class HTTPUpstream:
@@ -109,6 +113,7 @@ class HTTPUpstream:
         "_inflate",
         "_last",
         "_loop",
+        "_reading",
         "_response",
         "_timeouts",
         "_timer",
@@ -125,13 +130,15 @@ class HTTPUpstream:
         self._last = self._loop.time()
         self._deadline = self._last + timeouts.total
         self._expired: str = ""
-        self._timer = self._loop.call_at(min(self._deadline, self._last + timeouts.idle), self._watch)
+        self._reading = False
         self._inflate = _inflater(self.headers.get("content-encoding", ""))
+        self._timer = self._loop.call_at(min(self._deadline, self._last + timeouts.idle), self._watch)
 
     def _watch(self) -> None:
         """Close the answer when a time has run out, else look again when it could."""
         now = self._loop.time()
-        due = min(self._deadline, self._last + self._timeouts.idle)
+        # The time while the client is slow to take the last chunk is not the provider's.
+        due = min(self._deadline, (self._last if self._reading else now) + self._timeouts.idle)
         if now < due:
             self._timer = self._loop.call_at(due, self._watch)
             return
@@ -140,15 +147,16 @@ class HTTPUpstream:
         # A reader that waits for the next bytes is woken by this; closing alone leaves it waiting.
         self._response.content.set_exception(TimeoutError(self._expired))
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         content, total = self._response.content, 0
         while True:
-            # The time while the client is slow to take the last chunk is not the provider's.
             self._last = self._loop.time()
+            self._reading = True
             try:
                 data = await content.readany()
             except (aiohttp.ClientError, OSError) as error:
                 raise self._broken(error) from None
+            self._reading = False
             if not data:
                 break
             if self._inflate is not None:

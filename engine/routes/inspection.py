@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from engine import __version__
-from engine.bodies import read_body
+from engine.bodies import HEADERS, read_body
 from engine.explained import with_explanation
 from engine.gateway import Gateway, ReloadState
 from engine.llm.errors import ClientError
@@ -81,7 +81,8 @@ class Inspection:
         gateway = self._gateway
         raw = await read_body(request, gateway.loaded.policy.settings.max_body_mib << 20)
         wire = self._protocol(request, parse(raw))
-        exchange = gateway.exchange(wire, request["headers"], raw, _NoResponder())
+        headers = request[HEADERS]
+        exchange = gateway.exchange(wire, headers, raw, _NoResponder())
         prepare(exchange, gateway.services)
         services = gateway.services
         availability = services.health.availability(exchange.policy, services.credentials)

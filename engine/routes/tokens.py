@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
+
 import orjson
 
 from engine.exchange import Exchange
@@ -13,6 +16,9 @@ from engine.stages.decode import prepare
 
 _COUNTING = {"anthropic-messages": "/v1/messages/count_tokens"}
 """Provider paths that count, by protocol."""
+
+_PATIENCE = 10.0
+"""Seconds to wait for a provider's count: an estimate now is better than a number then."""
 
 
 async def count_tokens(gateway: Gateway, exchange: Exchange) -> JsonObject:
@@ -47,9 +53,11 @@ async def _ask(gateway: Gateway, exchange: Exchange, name: str, payload: bytes) 
         headers |= exchange.wire.auth_headers(provider, services.credentials.key(provider))
     url = services.credentials.base_url(provider, exchange.wire.name) + _COUNTING[exchange.wire.name]
     try:
-        upstream = await services.transport.send(url, headers=headers, body=payload, timeouts=provider.timeouts)
-        raw = await upstream.read()
-    except ProviderError:
+        async with asyncio.timeout(_PATIENCE):
+            upstream = await services.transport.send(url, headers=headers, body=payload, timeouts=provider.timeouts)
+            with closing(upstream):
+                raw = await upstream.read()
+    except (ProviderError, TimeoutError):
         return None
     if upstream.status != 200:
         return None

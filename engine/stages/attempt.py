@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import orjson
 
 from engine import __version__
-from engine.exchange import Answer, Attempt, Exchange, Relayed, Services
+from engine.exchange import Answer, Attempt, Exchange, Services
 from engine.llm.errors import ProviderError
 from engine.llm.messages import JsonObject, LLMRequest
-from engine.llm.protocol import StreamDecoder, StreamEncoder, StreamTap, Tapped, Target, WireProtocol
+from engine.llm.protocol import StreamEncoder, Target, WireProtocol
 from engine.llm.replay import replay
-from engine.llm.stream import Failure, Progress, Start, StreamEvent
+from engine.llm.stream import StreamEvent
 from engine.policy.decision import Candidate
-from engine.protocols.sse import SSEParser
 from engine.stages.decode import parse
+from engine.stages.provider_stream import committed_events, committed_relay
 
 if TYPE_CHECKING:  # the transport brings the HTTP client, which a check or an explanation never needs
     from engine.providers.transport import Upstream
@@ -43,8 +43,6 @@ _KEPT = ("openai-organization", "openai-project")
 
 _MAX_ERROR = 1024 * 1024
 """Bytes of a provider's error body that are read."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True, frozen=True)
@@ -133,9 +131,22 @@ def _headers(
         "text/event-stream" if exchange.survey is not None and exchange.survey.stream else "application/json"
     )
     if provider.auth == "client":
-        headers |= exchange.caller_credential
-        return headers
+        return headers | _callers_own(exchange, candidate)
     return headers | wire.auth_headers(provider, services.credentials.key(provider))
+
+
+def _callers_own(exchange: Exchange, candidate: Candidate) -> dict[str, str]:
+    """The caller's credential for `candidate`, which takes nothing else. Raises ProviderError where it may not go.
+
+    A login belongs to the vendor that the client believes to talk to: it goes out on the client's own protocol alone, and
+    after one vendor has had it, to no other.
+    """
+    earlier = (exchange.policy.providers[tried.candidate.provider] for tried in exchange.attempts)
+    if not candidate.preserve or any(p.auth == "client" and p.name != candidate.provider for p in earlier):
+        raise ProviderError("the caller's own login is for another vendor", meaning="incompatible")
+    if not exchange.caller_credential:
+        raise ProviderError("the caller sent no login of its own for this provider", meaning="authentication")
+    return dict(exchange.caller_credential)
 
 
 async def _send(
@@ -167,7 +178,7 @@ async def _answer(
 ) -> Answer:
     """Read until the answer has begun. Raises ProviderError."""
     if upstream.status >= 400:
-        raise wire.decode_error(upstream.status, (await upstream.read())[:_MAX_ERROR], upstream.headers)
+        raise wire.decode_error(upstream.status, await _error_body(upstream), upstream.headers)
     encoder = translation.encoder
     answer = Answer(candidate, target, upstream, upstream.headers, encoder=encoder)
     kind = upstream.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -175,9 +186,9 @@ async def _answer(
         if kind == "text/html":
             raise ProviderError("the provider answered with a web page", meaning="broken", in_stream=True)
         if candidate.preserve:
-            answer.relay = await _committed_relay(upstream, wire.stream_tap(quirks=target.quirks))
+            answer.relay = await committed_relay(upstream, wire.stream_tap(quirks=target.quirks))
         else:
-            answer.events = await _committed_events(
+            answer.events = await committed_events(
                 upstream, wire.stream_decoder(quirks=target.quirks, request=translation.request)
             )
         return answer
@@ -197,6 +208,14 @@ async def _answer(
     return answer
 
 
+async def _error_body(upstream: Upstream) -> bytes:
+    """What came of an error's body: its status tells enough if the rest is lost."""
+    try:
+        return (await upstream.read())[:_MAX_ERROR]
+    except ProviderError:
+        return b""
+
+
 def _json_answer(raw: bytes, kind: str) -> JsonObject:
     """The JSON object of a whole answer; some vendors pad it with blank lines while they think."""
     try:
@@ -209,87 +228,5 @@ def _json_answer(raw: bytes, kind: str) -> JsonObject:
     return parsed
 
 
-async def _once(events: list[StreamEvent]) -> AsyncIterator[list[StreamEvent]]:
+async def _once(events: list[StreamEvent]) -> AsyncGenerator[list[StreamEvent], None]:
     yield events
-
-
-async def _committed_relay(upstream: Upstream, tap: StreamTap) -> AsyncIterator[Relayed]:
-    """A preserved stream, read up to its first content."""
-    source = _relay(upstream, tap)
-    held: list[Relayed] = []
-    async for piece in source:
-        held.append(piece)
-        if piece.tapped.error is not None and not piece.tapped.started:
-            raise piece.tapped.error
-        if piece.tapped.started or piece.tapped.finished:
-            break
-    else:
-        raise ProviderError("the provider's stream ended before its answer began", meaning="broken", in_stream=True)
-    first = Relayed(b"".join(piece.data for piece in held), held[-1].tapped, held[-1].at_boundary)
-    return _resumed(first, source)
-
-
-async def _relay(upstream: Upstream, tap: StreamTap) -> AsyncIterator[Relayed]:
-    """The bytes as they come. A break is told by a last piece without bytes whose `tapped.error` says what happened."""
-    parser, length, tapped = SSEParser(), 0, Tapped()
-    try:
-        async for chunk in upstream.chunks():
-            length += len(chunk)
-            for event in parser.feed(chunk):
-                tapped = tap.feed(event)
-            yield Relayed(chunk, tapped, at_boundary=parser.consumed == length)
-        for event in parser.close():
-            tapped = tap.feed(event)
-        tapped = tap.close()
-    except ProviderError as error:
-        tapped = _with_error(tapped, error)
-    if tapped.error is not None:
-        yield Relayed(b"", tapped, at_boundary=parser.consumed == length)
-
-
-def _with_error(tapped: Tapped, error: ProviderError) -> Tapped:
-    return Tapped(
-        started=tapped.started,
-        finished=tapped.finished,
-        stop=tapped.stop,
-        usage=tapped.usage,
-        model=tapped.model,
-        id=tapped.id,
-        error=None if tapped.finished else error,
-    )
-
-
-async def _committed_events(upstream: Upstream, decoder: StreamDecoder) -> AsyncIterator[list[StreamEvent]]:
-    """A translated stream, read up to its first content."""
-    source = _events(upstream, decoder)
-    held: list[StreamEvent] = []
-    async for events in source:
-        held += events
-        for event in events:
-            if isinstance(event, Failure):
-                raise event.error
-        if any(not isinstance(event, Start | Progress) for event in events):
-            break
-    else:
-        raise ProviderError("the provider's stream ended before its answer began", meaning="broken", in_stream=True)
-    return _resumed([event for event in held if not isinstance(event, Progress)], source)
-
-
-async def _events(upstream: Upstream, decoder: StreamDecoder) -> AsyncIterator[list[StreamEvent]]:
-    parser = SSEParser()
-    try:
-        async for chunk in upstream.chunks():
-            events = [out for event in parser.feed(chunk) for out in decoder.feed(event)]
-            if events:
-                yield events
-        last = [out for event in parser.close() for out in decoder.feed(event)] + decoder.close()
-    except ProviderError as error:
-        last = [Failure(error)]
-    if last:
-        yield last
-
-
-async def _resumed(first: _T, rest: AsyncIterator[_T]) -> AsyncIterator[_T]:
-    yield first
-    async for piece in rest:
-        yield piece

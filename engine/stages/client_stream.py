@@ -19,10 +19,12 @@ EARLY_AFTER = 30.0
 class ClientStream:
     """One streamed reply. One timer for all of it; a chunk costs a clock reading."""
 
-    __slots__ = ("_idle", "_interval", "_last", "_loop", "_responder", "_sign", "_timer", "_writing", "tail")
+    __slots__ = ("_early", "_idle", "_interval", "_last", "_loop", "_responder", "_sign", "_timer", "_writing", "tail")
 
-    def __init__(self, responder: Responder, interval: float) -> None:
+    def __init__(self, responder: Responder, interval: float, headers: Mapping[str, str] | None = None) -> None:
+        """`interval` in seconds; `headers` go out beside the usual ones if that has to be before the answer is there."""
         self._responder = responder
+        self._early = {**(headers or {}), **STREAM_HEADERS}
         self._interval = interval
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
@@ -43,12 +45,12 @@ class ClientStream:
         self._timer.cancel()
         self._timer = self._loop.call_later(self._interval, self._watch)
 
-    async def write(self, data: bytes, *, alive: bool = True) -> None:
-        """Send `data`. `alive` False: it ends within an event, so nothing may be written before the rest of it."""
+    async def write(self, data: bytes) -> None:
+        """Send `data`, whole events."""
         self._idle = False
         await self._responder.write(data)
         self._last = self._loop.time()
-        self._idle = alive
+        self._idle = True
 
     async def end(self) -> None:
         """No more signs of life. Safe to call twice."""
@@ -70,8 +72,9 @@ class ClientStream:
     async def _say(self) -> None:
         try:
             if not self._responder.started:
-                await self._responder.start(200, STREAM_HEADERS)
-            await self.write(self._sign())
+                await self._responder.start(200, self._early)
+            if self._idle:  # still: the answer may have come since the timer saw silence
+                await self.write(self._sign())
         except ConnectionError:
             return  # the stream's own next write tells
 

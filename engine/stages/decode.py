@@ -31,7 +31,8 @@ class Decode(Stage):
         prepare(exchange, services)
         services.ledger.open(open_event(exchange))
         if exchange.survey is not None and exchange.survey.stream:
-            exchange.stream = ClientStream(exchange.responder, exchange.policy.settings.keepalive_seconds)
+            interval = exchange.policy.settings.keepalive_seconds
+            exchange.stream = ClientStream(exchange.responder, interval, {"x-sbgw-event": exchange.id})
         return None
 
 

@@ -6,11 +6,12 @@ candidate left, a short failure is tried again there: an agent in front would do
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import ClassVar
 
 from engine.exchange import Attempt, Exchange, Services
-from engine.llm.errors import Meaning, PolicyError, ProviderError
+from engine.llm.errors import ClientError, Meaning, PolicyError, ProviderError
 from engine.policy.decision import Candidate
 from engine.stages.attempt import attempt
 from engine.stages.stage import Stage
@@ -79,21 +80,35 @@ class Dispatch(Stage):
         try:
             exchange.answer = await attempt(exchange, services, candidate, record)
         except ProviderError as error:
+            services.credentials.scrub(error, *exchange.caller_credential.values())
             record.latency_ms = (services.monotonic() - began) * 1000
             record.meaning, record.message = error.meaning, error.message
             record.status = record.status or (error.status if error.body else 0)
             error.provider = candidate.provider
-            services.health.failed(candidate.provider, error)
+            if not _callers(exchange, error):
+                services.health.failed(candidate.provider, error)
             return error
-        except BaseException:
+        except BaseException as error:
             record.latency_ms = (services.monotonic() - began) * 1000
-            record.meaning = "cancelled"
+            record.meaning = _outcome(error)
             raise
         now = services.monotonic()
         record.latency_ms = record.first_event_ms = (now - began) * 1000
         exchange.first_event_ms = (now - exchange.started) * 1000
         services.health.succeeded(candidate.provider, record.first_event_ms)
         return None
+
+
+def _callers(exchange: Exchange, error: ProviderError) -> bool:
+    """Whether the failure is about the caller's own login, which says nothing of the provider."""
+    return error.meaning == "authentication" and exchange.policy.providers[error.provider].auth == "client"
+
+
+def _outcome(error: BaseException) -> str:
+    """The meaning of an attempt that ended otherwise than by its provider's failure."""
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    return "invalid_request" if isinstance(error, ClientError) else "defect"
 
 
 def _again(error: ProviderError, retries: int) -> bool:

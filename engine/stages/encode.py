@@ -6,14 +6,17 @@ and go out after the record is safe. While a provider is silent the stream is ke
 
 from __future__ import annotations
 
+import re
+from contextlib import aclosing
 from typing import ClassVar
+from urllib.parse import quote
 
 import orjson
 
 from engine.exchange import Answer, Exchange, Reply, Services
 from engine.llm.errors import GatewayError, ProviderError
-from engine.llm.protocol import Tapped
-from engine.llm.stream import Failure, Finish, Progress, Start
+from engine.llm.protocol import StreamEncoder, Tapped
+from engine.llm.stream import Failure, Finish, Progress, Start, StreamEvent
 from engine.stages.client_stream import STREAM_HEADERS, ClientStream
 from engine.stages.stage import Stage
 
@@ -29,6 +32,8 @@ _PASSED_BACK = (
     "x-should-retry",
 )
 """Response headers of a preserved answer that go on to the client, by prefix: what clients act upon, and ids for support."""
+
+_PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*").fullmatch
 
 
 class Encode(Stage):
@@ -68,7 +73,7 @@ def error_reply(exchange: Exchange) -> Reply:
 
 
 def own_headers(exchange: Exchange) -> dict[str, str]:
-    """`x-sbgw-*`: the event to look up, and what was decided. All values are of our own making."""
+    """`x-sbgw-*`: the event to look up, and what was decided; percent-encoded where a header can't hold it."""
     headers = {"x-sbgw-event": exchange.id}
     if exchange.decision is not None:
         headers["x-sbgw-route"] = exchange.decision.route_class
@@ -77,7 +82,8 @@ def own_headers(exchange: Exchange) -> dict[str, str]:
         headers["x-sbgw-model"] = exchange.answer.candidate.ref
         if exchange.losses:
             headers["x-sbgw-loss"] = ",".join(exchange.losses)
-    return headers
+    # A model without a row has the name that the client gave it.
+    return {name: value if _PLAIN(value) else quote(value, safe="/@:,. ") for name, value in headers.items()}
 
 
 def _answer_headers(exchange: Exchange, answer: Answer) -> dict[str, str]:
@@ -109,19 +115,17 @@ async def _relay(exchange: Exchange, services: Services, answer: Answer, stream:
     """Pass a preserved stream on, byte for byte; the end is held back."""
     assert answer.relay is not None
     await stream.begin(_stream_headers(exchange, answer), exchange.wire.keepalive)
-    async for piece in answer.relay:
-        exchange.tapped = piece.tapped
-        if piece.tapped.finished or stream.tail:
-            stream.tail += piece.data
-        elif piece.data:
-            await stream.write(piece.data, alive=piece.at_boundary)
-        error = piece.tapped.error
-        if error is not None:
-            exchange.error = error
-            if not piece.tapped.finished:
-                _note_failure(exchange, services, error)
-                stream.tail += (b"" if piece.at_boundary else b"\n\n") + exchange.wire.encode_stream_error(error)
-                return
+    async with aclosing(answer.relay) as relay:
+        async for piece in relay:
+            tapped = exchange.tapped = piece.tapped
+            if tapped.finished or tapped.error is not None:
+                stream.tail += piece.data
+            else:
+                await stream.write(piece.data)
+            if tapped.error is not None:
+                _note_failure(exchange, services, tapped.error)
+                if not tapped.finished:
+                    stream.tail += exchange.wire.encode_stream_error(tapped.error)
 
 
 async def _translate(exchange: Exchange, services: Services, answer: Answer, stream: ClientStream) -> None:
@@ -131,29 +135,38 @@ async def _translate(exchange: Exchange, services: Services, answer: Answer, str
     assert encoder is not None, "a stream was asked for"
     exchange.tapped = Tapped(started=True)
     await stream.begin(_stream_headers(exchange, answer), lambda: encoder.feed(Progress()) or exchange.wire.keepalive())
-    async for events in answer.events:
-        parts: list[bytes] = []
-        for event in events:
-            match event:
-                case Start(model=model):
-                    exchange.tapped = Tapped(started=True, model=model)
-                case Finish(stop=stop, usage=usage):
-                    model = exchange.tapped.model
-                    exchange.tapped = Tapped(started=True, finished=True, stop=stop, usage=usage, model=model)
-                    stream.tail += encoder.feed(event)
-                    continue
-                case Failure(error=error):
-                    exchange.error = error
-                    _note_failure(exchange, services, error)
-                    stream.tail += encoder.feed(event)
-                    continue
-            parts.append(encoder.feed(event))
-        if data := b"".join(parts):
-            await stream.write(data)
+    async with aclosing(answer.events) as pieces:
+        async for events in pieces:
+            if data := _say(exchange, services, encoder, events):
+                await stream.write(data)
+
+
+def _say(exchange: Exchange, services: Services, encoder: StreamEncoder, events: list[StreamEvent]) -> bytes:
+    """The bytes that say `events`, but for the answer's end, which is put aside."""
+    parts: list[bytes] = []
+    assert exchange.stream is not None
+    assert exchange.tapped is not None
+    for event in events:
+        match event:
+            case Start(model=model):
+                exchange.tapped = Tapped(started=True, model=model)
+            case Finish(stop=stop, usage=usage):
+                model = exchange.tapped.model
+                exchange.tapped = Tapped(started=True, finished=True, stop=stop, usage=usage, model=model)
+                exchange.stream.tail += encoder.feed(event)
+                continue
+            case Failure(error=error):
+                _note_failure(exchange, services, error)
+                exchange.stream.tail += encoder.feed(event)
+                continue
+        parts.append(encoder.feed(event))
+    return b"".join(parts)
 
 
 def _note_failure(exchange: Exchange, services: Services, error: ProviderError) -> None:
     """The answer broke off after it had begun: the attempt was a failure after all."""
+    services.credentials.scrub(error)
+    exchange.error = error
     record = exchange.attempts[-1]
     record.meaning, record.message = error.meaning, error.message
     services.health.failed(record.candidate.provider, error)

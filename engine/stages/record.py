@@ -12,7 +12,6 @@ from engine.policy.availability import availability_json
 from engine.stages.stage import Stage
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of
 
-
 _LONGEST_PATH = 500
 
 

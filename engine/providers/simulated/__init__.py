@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import orjson
@@ -64,12 +64,12 @@ _WIRES: Mapping[str, _Wire] = {
 class SimulatedAnswer:
     """An answer under way, used like an HTTP one."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: AsyncIterator[bytes]) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], body: AsyncGenerator[bytes, None]) -> None:
         self.status = status
         self.headers = headers
         self._body = body
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes. Raises ProviderError where the connection is scripted to break."""
         return self._body
 
@@ -96,7 +96,7 @@ class SimulatedProvider:
 
     async def respond(
         self, protocol: str, body: JsonObject, model_name: str, *, stream: bool
-    ) -> tuple[int, dict[str, str], AsyncIterator[bytes]]:
+    ) -> tuple[int, dict[str, str], AsyncGenerator[bytes, None]]:
         """(status, headers in lower case, body in chunks) of the answer to a request in `protocol`.
 
         Raises ProviderError for a scripted lost connection, KeyError for a protocol that is none of the three.
@@ -138,13 +138,13 @@ class SimulatedProvider:
 
     def _refusal(
         self, wire: _Wire, made: Answer, status: int, kind: str
-    ) -> tuple[int, dict[str, str], AsyncIterator[bytes]]:
+    ) -> tuple[int, dict[str, str], AsyncGenerator[bytes, None]]:
         headers = {"content-type": "application/json", **wire.headers(made)}
         if kind == "rate_limit":
             headers["retry-after"] = "1"
         return status, headers, _parts([orjson.dumps(wire.error(kind))])
 
-    async def _streamed(self, wire: _Wire, made: Answer, fault: Fault, paced: float) -> AsyncIterator[bytes]:
+    async def _streamed(self, wire: _Wire, made: Answer, fault: Fault, paced: float) -> AsyncGenerator[bytes, None]:
         if fault == "error-first":
             yield wire.error_frame("overloaded")
             return
@@ -166,6 +166,6 @@ def _dropped() -> ProviderError:
     return ProviderError("the simulated provider's connection broke", meaning="unreachable")
 
 
-async def _parts(parts: list[bytes]) -> AsyncIterator[bytes]:
+async def _parts(parts: list[bytes]) -> AsyncGenerator[bytes, None]:
     for part in parts:
         yield part

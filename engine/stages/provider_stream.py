@@ -1,0 +1,173 @@
+"""The provider's half of a streamed answer: read up to its first content, then handed on as it comes, up to its end.
+
+A preserved stream passes by whole frames: nothing is ever written into the middle of one, and what breaks off inside a frame
+is never begun. An error that a provider tells in its stream is held back until it is known whether the vendor ends the
+stream itself; then its own last words pass, else the encoder says them. Either way the client reads one end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from engine.exchange import Relayed
+from engine.llm.errors import ProviderError
+from engine.llm.protocol import StreamDecoder, StreamTap, Tapped
+from engine.llm.stream import Failure, Finish, Progress, Start, StreamEvent
+from engine.protocols.sse import SSEParser
+
+if TYPE_CHECKING:
+    from engine.providers.transport import Upstream
+
+LINGER = 2.0
+"""Seconds for what follows an answer's end: usage, `[DONE]`, the end of the connection. Some vendors leave it open."""
+
+_T = TypeVar("_T")
+
+
+class RelayedFrames:
+    """Bytes in, whole frames out, while `tapped` tells what has been heard."""
+
+    __slots__ = ("_held", "_length", "_parser", "_tap", "_withheld", "tapped")
+
+    def __init__(self, tap: StreamTap) -> None:
+        self._tap = tap
+        self._parser = SSEParser()
+        self._length = 0
+        self._held = b""
+        """The beginning of a frame whose end has not come."""
+        self._withheld = b""
+        """Frames from the one on that told an error."""
+        self.tapped = Tapped()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The frames that may pass. Raises ProviderError for a frame that is too large."""
+        self._length += len(chunk)
+        failed, at = self.tapped.error is not None, 0
+        for event in self._parser.feed(chunk):
+            self.tapped = self._tap.feed(event)
+            at += self.tapped.error is None
+        data = self._held + chunk if self._held else chunk
+        if behind := self._length - self._parser.consumed:
+            data, self._held = data[:-behind], data[-behind:]
+        else:
+            self._held = b""
+        if self.tapped.error is None:
+            return data
+        start = 0 if failed or not at else SSEParser().feed_spans(data)[at - 1][1]
+        self._withheld += data[start:]
+        return data[:start]
+
+    def close(self) -> bytes:
+        """The stream has ended: what was kept, if it ends the answer."""
+        for event in self._parser.close():
+            self.tapped = self._tap.feed(event)
+        self.tapped = self._tap.close()
+        return self._withheld + self._held if self.tapped.finished else b""
+
+    def broken(self, error: ProviderError) -> None:
+        """The stream has broken off. After the answer's end that is no matter."""
+        if not self.tapped.finished and self.tapped.error is None:
+            self.tapped = replace(self.tapped, error=error)
+
+
+async def committed_relay(upstream: Upstream, tap: StreamTap) -> AsyncGenerator[Relayed, None]:
+    """A preserved stream, read up to its first content. Raises ProviderError for one that fails before."""
+    source = _relay(upstream, tap)
+    held: list[Relayed] = []
+    async for piece in source:
+        held.append(piece)
+        if piece.tapped.error is not None:
+            await source.aclose()
+            raise piece.tapped.error
+        if piece.tapped.started or piece.tapped.finished:
+            break
+    else:
+        raise ProviderError("the provider's stream ended before its answer began", meaning="broken", in_stream=True)
+    return _resumed(Relayed(b"".join(piece.data for piece in held), held[-1].tapped), source)
+
+
+async def committed_events(upstream: Upstream, decoder: StreamDecoder) -> AsyncGenerator[list[StreamEvent], None]:
+    """A translated stream, read up to its first content. Raises ProviderError for one that fails before."""
+    source = _events(upstream, decoder)
+    held: list[StreamEvent] = []
+    async for events in source:
+        held += events
+        for event in events:
+            if isinstance(event, Failure):
+                await source.aclose()
+                raise event.error
+        if any(not isinstance(event, Start | Progress) for event in events):
+            break
+    else:
+        raise ProviderError("the provider's stream ended before its answer began", meaning="broken", in_stream=True)
+    return _resumed([event for event in held if not isinstance(event, Progress)], source)
+
+
+async def _relay(upstream: Upstream, tap: StreamTap) -> AsyncGenerator[Relayed, None]:
+    """The frames as they come. What is known to end the answer, or to have broken it, comes in the last piece."""
+    frames, last = RelayedFrames(tap), b""
+    async with aclosing(upstream.chunks()) as chunks:
+        try:
+            async for chunk in chunks:
+                data = frames.feed(chunk)
+                if frames.tapped.error is not None:
+                    last = data
+                    break
+                if data:
+                    yield Relayed(data, frames.tapped)
+                if frames.tapped.finished:
+                    break
+            async for chunk in _lingering(chunks):
+                last += frames.feed(chunk)
+            last += frames.close()
+        except ProviderError as error:
+            frames.broken(error)
+    if last or frames.tapped.error is not None:
+        yield Relayed(last, frames.tapped)
+
+
+async def _events(upstream: Upstream, decoder: StreamDecoder) -> AsyncGenerator[list[StreamEvent], None]:
+    """The events as they come, up to the answer's end."""
+    parser = SSEParser()
+    async with aclosing(upstream.chunks()) as chunks:
+        try:
+            async for chunk in chunks:
+                events = [out for event in parser.feed(chunk) for out in decoder.feed(event)]
+                if events:
+                    yield events
+                    if isinstance(events[-1], Finish | Failure):
+                        break
+            else:
+                events = [out for event in parser.close() for out in decoder.feed(event)] + decoder.close()
+                if events:
+                    yield events
+                return
+        except ProviderError as error:
+            yield [Failure(error)]
+            return
+        with suppress(ProviderError):
+            async for _ in _lingering(chunks):  # read to its end, the connection can serve again
+                continue
+
+
+async def _lingering(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """What still comes after an answer's end, for a while."""
+    until = asyncio.get_running_loop().time() + LINGER
+    with suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout_at(until):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+
+async def _resumed(first: _T, rest: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
+    async with aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece

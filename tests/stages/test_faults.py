@@ -1,0 +1,199 @@
+"""What providers do wrong, on every wire, behind every client, whole and streamed, alone and with a healthy second.
+
+Whatever happens: one whole answer or one error that the client's SDK reads, one event with the attempts, no connection, task or
+secret left behind, and all of it in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from engine.providers.health import Health
+from tests.emulator import Emulator, Fault, Script, Turn
+from tests.emulator.models import Model
+from tests.judge import judged
+from tests.spine import HURRIED, KEY, PROTOCOLS, Answer, Behind, Spine, policy, spine
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECOND = "Said by the second one, in several words, so that the stream has some frames."
+PATIENCE = 5.0
+"""Seconds in which every request must be over, though the machine be busy: the longest are those of two short timeouts."""
+
+ROWS = {"m": Model()}
+
+
+class Unworried(Health):
+    """Never lets a provider step back, so that each request meets the fault."""
+
+    def failed(self, provider: str, error: Any) -> None:
+        return
+
+
+@dataclass(slots=True)
+class Pair:
+    """A failing provider and a healthy one, and gateways before them."""
+
+    wire: str
+    first: Emulator
+    second: Emulator
+    gates: dict[tuple[str, bool], Spine]
+    """By how the first provider is reached (`calm`, `hurried` with short timeouts, `closed`) and whether there is a second."""
+    canaries: list[str]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=PROTOCOLS)
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """Providers that speak one wire."""
+    wire: str = request.param
+    async with AsyncExitStack() as stack:
+        said = Script((Turn("Said by the first one, in several words, so that the stream has some frames."),))
+        first = await stack.enter_async_context(Emulator(said, models=ROWS))
+        second = await stack.enter_async_context(Emulator(Script((Turn(SECOND),)), models=ROWS))
+        env = {"FIRST_KEY": first.key, "SECOND_KEY": second.key}
+        ways = {
+            "calm": Behind("first", first.url, (wire,)),
+            "hurried": Behind("first", first.url, (wire,), row={"timeouts": HURRIED}),
+            "closed": Behind("first", lambda _: "http://127.0.0.1:1", (wire,)),
+        }
+        healthy = Behind("second", second.url, (wire,))
+        gates: dict[tuple[str, bool], Spine] = {}
+        for name, way in ways.items():
+            for behind in ((way,), (way, healthy)):
+                gate = await stack.enter_async_context(spine(policy(*behind), env=env))
+                gate.gateway.services.health = Unworried(gate.gateway.services.monotonic)
+                gates[name, len(behind) == 2] = gate
+        yield Pair(wire, first, second, gates, [KEY, first.key, second.key])
+
+
+FALLS = "falls back"
+STAYS = "the caller's own fault"
+EITHER = "breaks after the first content, or falls back if that was not read yet"
+ALWAYS = 10**6
+
+FAULTS: dict[str, tuple[Fault, str, str]] = {
+    "400": (Fault("400"), STAYS, "invalid_request"),
+    "401": (Fault("401"), FALLS, "authentication"),
+    "402": (Fault("402"), FALLS, "quota"),
+    "403": (Fault("403"), FALLS, "permission"),
+    "404": (Fault("404"), FALLS, "not_found"),
+    "429": (Fault("429"), FALLS, "rate_limit"),
+    "429-now": (Fault("429", retry_after=0), FALLS, "rate_limit"),
+    "429-soon": (Fault("429", retry_after=2), FALLS, "rate_limit"),
+    "429-in-an-hour": (Fault("429", retry_after=3600), FALLS, "rate_limit"),
+    "500": (Fault("500"), FALLS, "server_error"),
+    "503": (Fault("503"), FALLS, ""),
+    "529": (Fault("529"), FALLS, "overloaded"),
+    "quota": (Fault("quota"), FALLS, "quota"),
+    "context": (Fault("context"), STAYS, "context_length"),
+    "html502": (Fault("html502"), FALLS, ""),
+    "html200": (Fault("html200"), FALLS, "broken"),
+    "empty200": (Fault("empty200"), FALLS, "broken"),
+    "redirect": (Fault("redirect", location="http://127.0.0.1:1/elsewhere"), FALLS, "broken"),
+    "drop-before-headers": (Fault("drop-before-headers"), FALLS, "unreachable"),
+    "drop-after-headers": (Fault("drop-after-headers"), FALLS, ""),
+    "stall": (Fault("stall"), FALLS, "timeout"),
+    "stall-after-headers": (Fault("stall-after-headers"), FALLS, "timeout"),
+    "error-first-frame": (Fault("error-first-frame"), FALLS, "overloaded"),
+    "truncated": (Fault("truncated"), EITHER, ""),
+    "drop-mid-stream": (Fault("drop-mid-stream"), EITHER, ""),
+    "stall-mid-stream": (Fault("stall-mid-stream"), EITHER, "timeout"),
+    "error-mid-stream": (Fault("error-mid-stream"), EITHER, ""),
+    "bad-json": (Fault("bad-json"), EITHER, ""),
+}
+
+
+async def ask_all(gate: Spine) -> list[tuple[Answer, dict[str, Any]]]:
+    """Every protocol, whole and streamed, at once; each answer with its event."""
+    asked = [(protocol, stream) for protocol in PROTOCOLS for stream in (False, True)]
+    before = len(gate.events())
+    answers = await asyncio.gather(*(gate.ask(protocol, stream=stream) for protocol, stream in asked))
+    assert len(gate.events()) == before + len(asked)
+    return [(answer, await gate.event(answer.headers["x-sbgw-event"])) for answer in answers]
+
+
+def running() -> list[str]:
+    """What runs in this loop, but for connections that wait for a request."""
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return sorted(name for name in names if name != "RequestHandler.start")
+
+
+async def settled(gate: Spine, before: list[str]) -> None:
+    """Everything that a request started is over: tasks here and connections at the provider."""
+    pool = gate.gateway.services.transport._session.connector._acquired  # type: ignore[union-attr]
+    for _ in range(100):
+        if running() == before and not pool:
+            return
+        await asyncio.sleep(0.01)
+    assert (running(), pool) == (before, set())
+
+
+def clean(pair: Pair, gate: Spine, answer: Answer, event: dict[str, Any]) -> None:
+    """No secret in anything that leaves the gateway."""
+    told = answer.body.decode() + repr(answer.headers) + repr(event) + repr(gate.logged)
+    assert [secret for secret in pair.canaries if secret in told] == []
+
+
+def check(pair: Pair, gate: Spine, answer: Answer, event: dict[str, Any], *, expected: str, meaning: str) -> None:
+    """The invariants of one faulted request."""
+    where = f"{answer.protocol} stream={answer.stream}: {answer.status} {answer.body[-600:]!r} {event.get('attempts')}"
+    try:
+        verdict = judged(answer)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{where}") from None
+    if expected == FALLS or (expected == EITHER and verdict.text):
+        assert verdict.text == SECOND, where
+        assert event["status"] == "fallback_success", where
+        assert len(event["fallbackChain"]) == 2, where
+    else:
+        assert verdict.error, where
+        assert event["status"] == "error", where
+        assert event["errorClass"], where
+    assert event["attempts"][0]["meaning"] == (meaning or event["attempts"][0]["meaning"]), where
+    assert event["attempts"][0]["meaning"] not in ("", "cancelled"), where
+    assert answer.took < PATIENCE, where
+    clean(pair, gate, answer, event)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("second", [False, True], ids=["alone", "healthy-second"])
+async def test_fault(pair: Pair, name: str, *, second: bool) -> None:
+    """One valid end, one event, nothing left behind; a healthy second answers what is not the caller's fault."""
+    fault, expected, meaning = FAULTS[name]
+    gate = pair.gates["hurried" if fault.kind.startswith("stall") else "calm", second]
+    pair.first._faults.clear()
+    pair.first.fail_next(Fault(**{**{f: getattr(fault, f) for f in Fault.__slots__}, "times": ALWAYS}))
+    pair.second.requests.clear()
+    before = running()
+    for answer, event in await ask_all(gate):
+        falls = expected if second else STAYS
+        if name == "bad-json" and pair.wire == answer.protocol == "openai-responses" and answer.stream:
+            continue  # frames between the first and the last pass unread on this wire, as the vendor sent them
+        check(pair, gate, answer, event, expected=falls, meaning=meaning)
+    if expected == STAYS:
+        assert pair.second.requests == []
+    assert pair.second.refused == []
+    await settled(gate, before)
+
+
+@pytest.mark.parametrize("second", [False, True], ids=["alone", "healthy-second"])
+async def test_nobody_listens(pair: Pair, *, second: bool) -> None:
+    """A refused connection is unreachable; a healthy second answers."""
+    gate = pair.gates["closed", second]
+    before = running()
+    for answer, event in await ask_all(gate):
+        check(pair, gate, answer, event, expected=FALLS if second else STAYS, meaning="unreachable")
+    await settled(gate, before)
+
+
+async def test_our_key_reaches_its_own_provider_only(pair: Pair) -> None:
+    """After all this, no provider has seen the gateway's key or another's."""
+    assert pair.first.saw(KEY) == pair.second.saw(KEY) == []
+    assert pair.second.saw(pair.first.key) == pair.first.saw(pair.second.key) == []
