@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -17,9 +18,11 @@ from engine.cli.screen import PROBLEMS, fail, money, table
 from engine.cli.spans import SINCE
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from engine.store.event import Event
+
+
+_SHORT = 16
+"""Digits of an id that a table shows; any command takes them for the whole."""
 
 
 class _Listing(click.Group):
@@ -124,8 +127,8 @@ def _target(out: Path | None) -> Iterator[IO[bytes]]:
 def _row(event: Event) -> list[str]:
     served = f"{event.selected_provider}/{event.selected_model}" if event.selected_model else "-"
     return [
-        event.timestamp[11:19],
-        event.id,
+        _local(event.timestamp),
+        event.id[:_SHORT],
         " ".join(filter(None, (event.client, event.client_version))),
         event.route_class,
         event.requested_model or "-",
@@ -137,6 +140,11 @@ def _row(event: Event) -> list[str]:
         f"{event.latency_ms:,.0f}",
         event.status + (f" ({event.error_class})" if event.error_class else ""),
     ]
+
+
+def _local(timestamp: str) -> str:
+    """An event's time (UTC) as the user's clock showed it."""
+    return datetime.fromisoformat(timestamp).astimezone().strftime("%m-%d %H:%M:%S")
 
 
 def _count(value: int | None) -> str:

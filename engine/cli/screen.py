@@ -56,7 +56,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iter
         view.add_row(*(Text(safe(cell)) for cell in row))
     console = Console(highlight=False, soft_wrap=False)
     if not console.is_terminal:
-        console.width = 160
+        console.width = 400  # a pipe has no width: nothing is wrapped
     console.print(view)
 
 
