@@ -34,7 +34,6 @@ from engine.protocols.tool_names import ToolNames, custom_arguments
 
 NO_RESULT = "[no result was recorded]"
 _BILLING = "x-anthropic-billing-header:"
-_NOT_SAID = (ToolCall, Thinking)
 _LONGEST_ID = 40
 """OpenAI refuses longer tool call ids."""
 
@@ -257,10 +256,17 @@ class Conversation:
 
     def _assistant(self, turn: Sequence[Message], last: int) -> None:
         self._flush()
-        blocks = [block for message in turn for block in message.content]
-        calls = [block for block in blocks if isinstance(block, ToolCall)]
-        said = _sentences([block for block in blocks if not isinstance(block, _NOT_SAID)])
-        texts = [part for block in said for part in self._parts(block)]
+        blocks: Sequence[Block] = turn[0].content
+        if len(turn) > 1:
+            blocks = [block for message in turn for block in message.content]
+        calls: list[ToolCall] = []
+        said: list[Block] = []
+        for block in blocks:
+            if isinstance(block, ToolCall):
+                calls.append(block)
+            elif not isinstance(block, Thinking):
+                said.append(block)
+        texts = [part for block in _sentences(said) for part in self._parts(block)]
         message: JsonObject = {"role": "assistant", "content": texts if texts or not calls else None}
         if self._own and (refusals := [b.text for b in blocks if isinstance(b, Refusal)]):
             message["refusal"] = "\n\n".join(refusals)
@@ -268,7 +274,8 @@ class Conversation:
         wires = [self._wire_id(call.id) for call in calls]
         if calls:
             message["tool_calls"] = [self._call(call, wire) for call, wire in zip(calls, wires, strict=True)]
-        self._think(message, blocks)
+        if self._target.quirks.echo_reasoning or len(calls) + len(said) < len(blocks):
+            self._think(message, blocks)
         if not (texts or calls or message.get("refusal")):
             message["content"] = ""
         self._append(message, turn[0])
@@ -341,6 +348,10 @@ class Conversation:
         texts: list[str] = []
         media: list[JsonObject] = []
         for block in result.content:
+            if isinstance(block, Text) and not block.extra:
+                if block.text:
+                    texts.append(block.text)
+                continue
             if isinstance(block, Opaque) and not (block.protocol == NAME and self._own):
                 self._beside_text(block)
                 texts.append(_described(block))
