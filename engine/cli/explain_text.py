@@ -79,6 +79,8 @@ class _Page:
             mark, colour = "=", ""
         if rule.shadow:
             mark, colour = "~", "yellow"
+        if rule.section == "route" and rule.outcome == "true" and not rule.does:
+            mark, colour = "-", ""
         lines = row(f"{lead}{mark} {rule.id}", self._because(rule), indent=column, width=self._width)
         yield _coloured(lines[0], mark, colour)
         yield from lines[1:]
@@ -91,8 +93,8 @@ class _Page:
         if rule.shadow:
             yield "(shadow)"
         yield from self._parts(rule.conditions)
-        if rule.section == "route" and rule.outcome == "true":
-            yield rule.does
+        if rule.section == "route":
+            yield "" if rule.does == rule.id else rule.does
         elif rule.reason is not None and rule.section != "deny":
             yield f"→ {rule.does}"
         elif rule.reason is not None:

@@ -50,7 +50,7 @@ def row(head: str, parts: Iterable[str], *, indent: int, width: int) -> list[str
         lines.append(cut(line.rstrip(), width))
         line = " " * indent
     used = False
-    for part in parts:
+    for part in filter(None, parts):
         between = " · " if used else ""
         for word in safe(part).split(" "):
             word = cut(word, width - indent)

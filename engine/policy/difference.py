@@ -20,7 +20,7 @@ KINDS: Mapping[Kind, str] = {
     "protocol": "the same model, reached in another protocol",
     "losses": "the same model, with other losses in translation",
     "refusal": "refused as before, for another reason",
-    "class": "another class, the same model",
+    "class": "another class",
     "fallback": "the same model first, another fallback behind it",
 }
 """Kind → what it means, the weightiest first. A request counts under the first that fits."""
@@ -136,16 +136,23 @@ def deciding_line(explained: Explanation, other: Outcome) -> Line:
         rules = (*explained.deny, *explained.overrides, *explained.classify)
         found = next((rule for rule in rules if rule.id == denial.rule and rule.reason), None)
         return _line(found) if found is not None else Line("", denial.rule, denial.reason)
+    if mine.route_class != other.route_class:
+        return _class_line(explained)
+    override = next((rule for rule in explained.overrides if rule.reason == "OVERRIDE" and not rule.shadow), None)
+    if override is not None and mine.chain != other.chain:
+        return _line(override)
     if mine.refused:
         return _dropped(explained, "") or _class_line(explained)
-    if mine.route_class != other.route_class or explained.reason == "OVERRIDE":
-        return _class_line(explained)
-    return _dropped(explained, other.model) or _entry(explained, mine.model) or _class_line(explained)
+    if mine.model != other.model:
+        return _dropped(explained, other.model) or _entry(explained, mine.model) or _class_line(explained)
+    lacking = next((ref for ref in other.chain if ref not in mine.chain), "")
+    own = next((ref for ref in mine.chain if ref not in other.chain), mine.model)
+    return (lacking and _dropped(explained, lacking)) or _entry(explained, own) or _class_line(explained)
 
 
 def _class_line(explained: Explanation) -> Line:
-    decides = (rule for rule in (*explained.overrides, *explained.classify) if rule.reason and not rule.shadow)
-    found = next(decides, None)
+    name = explained.decision.class_rule
+    found = next((rule for rule in (*explained.overrides, *explained.classify) if name and rule.id == name), None)
     if found is None:
         return Line("", explained.decision.route_class, "no class rule holds")
     return _line(found)

@@ -177,6 +177,8 @@ class _Teller:
         # Of a rule about candidates the one that it held for says most; else the first.
         telling = next((t for t in traces.values() if t[0].outcome != "false"), next(iter(traces.values()), ()))
         detail = hit.detail if hit is not None and rule.candidate else ""
+        if rule.candidate and asked and not traces:
+            detail = "nobody is left to ask about"
         return Ruling("deny", rule.id, outcome, str(rule.status), reason, rule.shadow, rule.span, telling, detail)
 
     def _shadow_require(self, hit: RuleHit) -> Ruling:
@@ -184,7 +186,8 @@ class _Teller:
         told = self._told("require", hit.id, hit.detail.partition(", ")[0], ("when", "require")) if hit.detail else ()
         reason: Reason | None = "INCOMPATIBLE" if hit.outcome == "false" else None
         span = rule.span if rule is not None else None
-        return Ruling("require", hit.id, hit.outcome, f"drops {hit.detail}", reason, True, span, told)
+        does = f"drops {hit.detail or 'nobody'}"
+        return Ruling("require", hit.id, hit.outcome, does, reason, True, span, told, "" if reason else does)
 
     def _hit(self, section: str, name: str) -> RuleHit | None:
         return next((hit for hit in self.decision.hits if hit.section == section and hit.id == name), None)
