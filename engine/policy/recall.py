@@ -39,7 +39,7 @@ def recall(recorded: Any, signals: Iterable[str]) -> tuple[Facts, tuple[str, ...
         have = recorded.get(section)
         if type(have) is not dict:
             if have is not None:
-                raise FactsBroken(f"{section} is not a mapping")
+                raise FactsBroken(f"{section} is no mapping")
             have = {}
         if have.keys() >= fields.names and tuple(map(type, fields.values(have))) == fields.types:
             continue
@@ -61,7 +61,7 @@ def _typed(section: str, have: dict[str, Any], fields: _Fields) -> dict[str, Any
         if kind is float and type(value) is int:
             have[name] = float(value)
         elif type(value) is not kind:
-            raise FactsBroken(f"{section}.{name} is not a {kind.__name__}")
+            raise FactsBroken(f"{section}.{name} is no {kind.__name__}")
     return have
 
 
