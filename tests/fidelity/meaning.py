@@ -24,6 +24,7 @@ class Call:
     name: str
     arguments: Any
     kind: str = "function"
+    namespace: str = ""
 
 
 @dataclass(slots=True)

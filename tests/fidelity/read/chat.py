@@ -119,7 +119,7 @@ def _reasoning(answer: Answer, message: dict[str, Any]) -> None:
     shown = "".join(d.get("text") or d.get("summary") or "" for d in details)
     texts = (message.get("reasoning_content"), message.get("reasoning"), shown)
     answer.reasoning = next((t for t in texts if isinstance(t, str) and t), "")
-    if answer.reasoning:
+    if answer.reasoning.strip():
         answer.saw("r")
     answer.state += [str(d[key]) for d in details for key in SEALED if d.get(key)]
     if sealed := _signature(message.get("extra_content")):
@@ -158,7 +158,7 @@ def _call(answer: Answer, call: dict[str, Any]) -> None:
 
 def _beside(answer: Answer, message: dict[str, Any], body: dict[str, Any]) -> None:
     for note in message.get("annotations") or ():
-        answer.sources.append(str(within(note, "url_citation", "url") or note.get("url") or note.get("type")))
+        answer.sources.append(str(within(note, "url_citation", "url") or note.get("url") or f"file {note.get('type')}"))
     answer.other += ["image" for _ in message.get("images") or ()]
     if any((message.get("audio") or {}).values()):
         answer.other.append("audio")

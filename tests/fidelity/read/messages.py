@@ -80,9 +80,11 @@ def _block(answer: Answer, block: dict[str, Any]) -> None:
             if block["text"]:
                 answer.text += block["text"]
                 answer.saw("t")
-            answer.sources += [str(c.get("url") or c.get("document_title")) for c in block.get("citations") or ()]
+            answer.sources += [
+                str(c.get("url") or f"file {c.get('document_title')}") for c in block.get("citations") or ()
+            ]
         case "thinking":
-            if block["thinking"]:
+            if block["thinking"].strip():
                 answer.reasoning += block["thinking"] + "\n"
                 answer.saw("r")
             if block.get("signature"):

@@ -59,7 +59,9 @@ def _item(answer: Answer, item: dict[str, Any]) -> None:
             if item.get("encrypted_content"):
                 answer.state.append(item["encrypted_content"])
         case "function_call":
-            answer.calls.append(Call(item.get("call_id") or "", item["name"], arguments(item.get("arguments"))))
+            said = arguments(item.get("arguments"))
+            call_id, space = item.get("call_id") or "", item.get("namespace") or ""
+            answer.calls.append(Call(call_id, item["name"], said, namespace=space))
             answer.saw("c")
         case "custom_tool_call":
             answer.calls.append(Call(item["call_id"], item["name"], item["input"], "custom"))
@@ -74,7 +76,9 @@ def _part(answer: Answer, part: dict[str, Any]) -> None:
             if part["text"]:
                 answer.text += part["text"]
                 answer.saw("t")
-            answer.sources += [str(note.get("url") or note.get("filename")) for note in part.get("annotations") or ()]
+            answer.sources += [
+                str(note.get("url") or f"file {note.get('filename')}") for note in part.get("annotations") or ()
+            ]
         case "refusal":
             answer.refusal += part["refusal"]
             answer.saw("t")
