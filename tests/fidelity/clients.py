@@ -42,10 +42,10 @@ class Sdks:
         match protocol:
             case "anthropic-messages":
                 said = self._claude.messages.create(model="m", max_tokens=9, messages=_ASKED)
-                return messages.whole(said.to_dict())
+                return messages.whole(said.to_dict(warnings=False))
             case "openai-chat":
-                return chat.whole(self._gpt.chat.completions.create(model="m", messages=_ASKED).to_dict())
-        return responses.whole(self._gpt.responses.create(model="m", input="hi").to_dict())
+                return chat.whole(self._gpt.chat.completions.create(model="m", messages=_ASKED).to_dict(warnings=False))
+        return responses.whole(self._gpt.responses.create(model="m", input="hi").to_dict(warnings=False))
 
     def stream(self, protocol: str, raw: bytes) -> Answer:
         """A streamed answer in `protocol`. Raises for a stream whose end is missing."""
@@ -55,7 +55,7 @@ class Sdks:
                 with self._claude.messages.stream(model="m", max_tokens=9, messages=_ASKED) as events:
                     kinds = [event.type for event in events]
                     assert kinds[-1] == "message_stop", kinds[-3:]
-                    return messages.whole(events.get_final_message().to_dict())
+                    return messages.whole(events.get_final_message().to_dict(warnings=False))
             case "openai-chat":
                 return self._chat_stream()
         return self._responses_stream()
@@ -80,7 +80,7 @@ class Sdks:
         for chunk in chunks:
             assert isinstance(chunk, ChatCompletionChunk)
             state.handle_chunk(chunk)
-        held = state.current_completion_snapshot.to_dict()
+        held = state.current_completion_snapshot.to_dict(warnings=False)
         assert held["choices"][0]["finish_reason"], "a stream without its end"
         return chat.whole(held)
 
@@ -90,7 +90,7 @@ class Sdks:
             for event in events:
                 last = event
         assert last.type in ("response.completed", "response.incomplete"), last.type
-        return responses.whole(last.response.to_dict())
+        return responses.whole(last.response.to_dict(warnings=False))
 
     def _set(self, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None) -> None:
         self._status, self._type, self._body, self._headers = status, kind, body, headers or {}
