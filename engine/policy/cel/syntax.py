@@ -9,7 +9,6 @@ the tree: characters before parsing, depth and nodes while building.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.policy.cel import literals, nodes
+from engine.policy.cel import literals, nodes, tables
 from engine.policy.cel.mistakes import LITERAL_WORDS, explain
 from engine.policy.cel.problems import CelProblem, CelProblems, ProblemKind
 
@@ -65,17 +64,16 @@ def parse(source: str) -> Parsed:
 
 @cache
 def _parser() -> Any:
-    """The one LALR parser for cel-python's grammar: about 80 ms to build, safe under threads afterwards."""
-    from lark import Lark  # noqa: PLC0415 - slow to import, and `sbgw --help` needs no expression
+    """The one LALR parser for cel-python's grammar, made when an expression is first read; safe under threads."""
+    return tables.parser(grammar(), {"IDENT": _booleans})
 
+
+def grammar() -> str:
+    """The text of cel-python's grammar."""
     package = find_spec("celpy")
     if package is None or not package.submodule_search_locations:
         raise ImportError("cel-python is not installed", name="celpy")
-    return Lark(
-        Path(package.submodule_search_locations[0], "cel.lark").read_text(encoding="utf-8"),
-        parser="lalr", start="expr", propagate_positions=True, maybe_placeholders=False, priority="invert",
-        g_regex_flags=re.MULTILINE, lexer_callbacks={"IDENT": _booleans},
-    )  # fmt: skip
+    return Path(package.submodule_search_locations[0], "cel.lark").read_text(encoding="utf-8")
 
 
 def _booleans(token: Any) -> Any:
