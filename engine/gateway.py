@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,9 @@ class Gateway:
         """Serve new requests by `policy`; those under way keep theirs. Raises PolicyInvalid and changes nothing then."""
         prices = PriceTable.load(policy.models.values(), policy.providers)
         loaded = _loaded(policy, prices)
-        self.services.credentials = Credentials(policy.providers.values(), self._environ)
-        self.services.prices = prices
+        credentials = Credentials(policy.providers.values(), self._environ)
+        # New services, not changed ones: a request under way must find the keys of the providers it may still fall back to.
+        self.services = replace(self.services, credentials=credentials, prices=prices)
         self.loaded = loaded
         self._keep_policy()
 
@@ -152,11 +153,12 @@ class Gateway:
         """Take `exchange` through the pipeline of the policy it began with."""
         loaded = self.loaded
         pipeline = loaded.pipeline if loaded.policy is exchange.policy else compile_pipeline(exchange.policy)
-        self.services.metrics.in_flight += 1
+        services = self.services
+        services.metrics.in_flight += 1
         try:
-            await pipeline.run(exchange, self.services)
+            await pipeline.run(exchange, services)
         finally:
-            self.services.metrics.in_flight -= 1
+            services.metrics.in_flight -= 1
             if exchange.cost is not None and exchange.cost.usd:
                 self._spent.add(exchange.wall, exchange.cost.usd)
 

@@ -37,65 +37,85 @@ class Reloader:
         self._load = load
         self._extra = tuple(extra)
         self._log = log
-        self._seen = self._stamps()
-        self._content = self._digest()
+        self._faulty: tuple[Path, ...] = ()
+        """Files that the problems of a refused policy stand in; the one that serves need not know them."""
+        self._seen: dict[Path, object] = {}
+        self._content: dict[Path, bytes] = {}
+        self._watch()
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(POLL)
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 (the task's boundary: it has to look again, whatever one look met)
+                self._refused(f"the policy could not be read ({type(error).__name__})")
+                self._log("defect", stage="reload", kind=type(error).__name__, error=error)
 
     async def look(self) -> bool:
         """One look; True when another policy has been taken over."""
-        stamps = self._stamps()
+        stamps = {path: _stamp(path) for path in self._seen}
         if stamps == self._seen:
             return False
         await asyncio.sleep(SETTLE)
-        if (settled := self._stamps()) != stamps:
+        if stamps != {path: _stamp(path) for path in stamps}:
             return False  # still being written; the next look sees it
-        self._seen = settled
-        content = self._digest()
+        self._seen = stamps
+        content = {path: _digest(path) for path in stamps}
         if content == self._content:
             return False
         self._content = content
-        return await self._take_over()
+        try:
+            return await self._take_over()
+        finally:
+            self._watch()
 
     async def _take_over(self) -> bool:
-        before, now = self._gateway.reload, self._gateway.services.now()
+        gateway = self._gateway
+        old = gateway.loaded.policy
         try:
             policy = await asyncio.to_thread(self._load)
-            old = self._gateway.loaded.policy
-            self._gateway.swap(policy)
+            if same := policy.digest == old.digest:
+                policy = old
+            else:
+                gateway.swap(policy)
         except PolicyInvalid as error:
-            self._gateway.reload = ReloadState(False, before.count, before.failures + 1, now, error.message)
-            self._log("policy_refused", error_at=error.message, keeps=self._gateway.loaded.policy.label)
+            self._faulty = tuple({Path(problem.span.file) for problem in error.problems})
+            self._refused(error.message)
+            self._log("policy_refused", error_at=error.message, keeps=gateway.loaded.policy.label)
             return False
-        self._gateway.reload = ReloadState(True, before.count + 1, before.failures, now)
-        self._seen = self._stamps()
+        self._faulty = ()
+        before = gateway.reload
+        gateway.reload = ReloadState(True, before.count + (not same), before.failures, gateway.services.now())
         waiting = [name for name in _FIXED if getattr(old.settings, name) != getattr(policy.settings, name)]
         self._log("policy_reloaded", policy=policy.label, before=old.label, needs_restart=waiting)
-        return True
+        return not same
 
-    def _files(self) -> list[Path]:
-        return [*map(Path, self._gateway.loaded.policy.sources), *self._extra]
+    def _refused(self, reason: str) -> None:
+        """What is on disk does not serve."""
+        before, now = self._gateway.reload, self._gateway.services.now()
+        self._gateway.reload = ReloadState(False, before.count, before.failures + 1, now, reason)
 
-    def _stamps(self) -> tuple[object, ...]:
-        stamps: list[object] = []
-        for path in self._files():
-            try:
-                status = path.stat()
-                stamps.append((str(path), status.st_mtime_ns, status.st_size, status.st_ino))
-            except OSError:
-                stamps.append((str(path), "missing"))
-        return tuple(stamps)
+    def _watch(self) -> None:
+        """Look at the files that count now. What is known of a file stays, so that a change since then is still one."""
+        files = dict.fromkeys([*map(Path, self._gateway.loaded.policy.sources), *self._extra, *self._faulty])
+        self._seen = {path: self._seen.get(path) or _stamp(path) for path in files}
+        self._content = {path: self._content.get(path) or _digest(path) for path in files}
 
-    def _digest(self) -> str:
-        digest = hashlib.sha256()
-        for path in self._files():
-            try:
-                digest.update(path.read_bytes())
-            except OSError:
-                digest.update(b"missing")
-            digest.update(b"\0")
-        return digest.hexdigest()
+
+def _stamp(path: Path) -> object:
+    """Differs when the file may have changed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "missing"
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _digest(path: Path) -> bytes:
+    """Differs when the file has changed."""
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return b"missing"

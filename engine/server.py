@@ -19,6 +19,7 @@ from engine.gateway import Gateway
 from engine.guard import Guard
 from engine.llm.errors import ClientError, GatewayError, InternalError
 from engine.llm.protocol import WireProtocol
+from engine.patience import Patience
 from engine.routes.inspection import Inspection
 from engine.routes.models import list_models, one_model
 from engine.routes.reply import json_response
@@ -61,6 +62,8 @@ class Server:
     def __init__(self, gateway: Gateway, guard: Guard, *, state: Path | None = None) -> None:
         self._gateway = gateway
         self.guard = guard
+        self.patience: Patience | None = None
+        """Set while the server listens."""
         self._inspection = Inspection(gateway)
         self._draining = False
         self.state = state
@@ -93,6 +96,8 @@ class Server:
         wire = self._wire_of(request)
         headers = request[HEADERS] = lowered(request)
         try:
+            if self.patience is not None:
+                self.patience.heard(request.protocol)
             self.guard.admit(request.method, request.raw_path, headers)
             return await handler(request)
         except GatewayError as error:
@@ -182,8 +187,17 @@ def _error(wire: WireProtocol, error: GatewayError) -> web.Response:
 
 async def listen(server: Server, host: str, port: int) -> tuple[web.AppRunner, int]:
     """Start to serve. Returns the runner, to be cleaned up, and the port really used. Raises OSError for a busy port."""
+    app = server.application()
+    loop = asyncio.get_running_loop()
+    watch: list[asyncio.Task[None]] = []
+
+    async def stop_watching(_: web.Application) -> None:
+        for task in watch:
+            task.cancel()
+
+    app.on_shutdown.append(stop_watching)
     runner = web.AppRunner(
-        server.application(),
+        app,
         access_log=None,
         handle_signals=False,
         handler_cancellation=True,
@@ -201,5 +215,9 @@ async def listen(server: Server, host: str, port: int) -> tuple[web.AppRunner, i
     except OSError:
         await runner.cleanup()
         raise
+    listener = runner.server
+    assert listener is not None, "set up"
+    server.patience = Patience(lambda: listener.connections, loop.time)
+    watch.append(loop.create_task(server.patience.run()))
     addresses = runner.addresses
     return runner, int(addresses[0][1])

@@ -27,7 +27,7 @@ class Verdict:
 
 def frames(data: bytes) -> list[tuple[str, str]]:
     """(event name, data) of every frame of a stream that has data. Raises AssertionError for a frame that is cut off."""
-    assert not data or data.endswith(b"\n\n"), f"the stream ends inside a frame: {data[-200:]!r}"
+    assert not data or data.endswith((b"\n\n", b"\r\n\r\n")), f"the stream ends inside a frame: {data[-200:]!r}"
     found = []
     for frame in data.decode().replace("\r\n", "\n").split("\n\n"):
         fields = [line.partition(":") for line in frame.split("\n") if line and not line.startswith(":")]
@@ -109,17 +109,20 @@ def _responses(client: openai.OpenAI, asked: dict[str, Any]) -> str:
         assert response.status == "completed"
         return response.output_text
     final: Any = None
-    sequence = -1
+    said, sequence = "", -1
     for event in client.responses.create(**asked):
         number = getattr(event, "sequence_number", None)
         if event.type == "response.failed":
             raise openai.APIError(str(event.response.error and event.response.error.message), _REQUEST, body=None)
         assert number is None or number > sequence, f"{event.type}: {number} after {sequence}"
         sequence = sequence if number is None else number
+        if event.type == "response.output_text.delta":
+            said += event.delta
         if event.type == "response.completed":
             final = event.response
     assert final is not None
-    return str(final.output_text)
+    assert final.output_text in ("", said)
+    return said
 
 
 def _chat(client: openai.OpenAI, asked: dict[str, Any]) -> str:

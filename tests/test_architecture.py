@@ -25,6 +25,7 @@ RANK = {
     "explained": 5,
     "bodies": 5,
     "guard": 5,
+    "patience": 5,
     "shadow": 4,
     "reload": 6,
     "routes": 6,
@@ -51,7 +52,7 @@ VENDOR_WORDS_ALLOWED = (
     "gemini-cli", "gemini_cli", "x_groq",
 )  # fmt: skip
 
-BROAD_EXCEPT_ALLOWED = {"engine/pipeline.py", "engine/server.py", "engine/store/ledger.py"}
+BROAD_EXCEPT_ALLOWED = {"engine/pipeline.py", "engine/reload.py", "engine/server.py", "engine/store/ledger.py"}
 """Request boundary and background task boundary; CEL's is listed by its own folder."""
 
 
@@ -129,7 +130,7 @@ def test_no_vendor_name_in_code() -> None:
     """Providers are rows in YAML: no string or name in the code says one, docstrings and client names apart."""
     wrong = []
     for path, tree in modules():
-        if part(path) == "cli" or path.name in {"clients.py"}:
+        if part(path) == "cli" or path.name == "clients.py":
             continue
         docstrings = {
             id(node.value)
