@@ -34,7 +34,8 @@ _LABEL = 9
 def as_text(replay: Replay, old: str, changes: Sequence[Change] | None, *, width: int) -> Iterator[str]:
     """Lines of at most `width` columns, colours apart. `changes` are shown one by one; None shows an example of each kind."""
     new = replay.new.policy.label
-    yield from row(f"{replay.decided:,} recorded requests", [_period(replay), f"{old} → {new}"], indent=0, width=width)
+    about = [f"{replay.decided:,} recorded requests", _period(replay), f"{old} → {new}"]
+    yield from row("", about, indent=0, width=width)
     if not replay.decided:
         yield from _footnotes(replay, old, width)
         yield "Dry run: nothing to decide."
@@ -47,7 +48,7 @@ def as_text(replay: Replay, old: str, changes: Sequence[Change] | None, *, width
         yield ""
         yield from _change(replay, change, width)
     yield ""
-    yield _summary(replay)
+    yield from row("", [_summary(replay)], indent=0, width=width)
 
 
 def _period(replay: Replay) -> str:
@@ -128,9 +129,7 @@ def _seconds(ms: float) -> str:
 def _footnotes(replay: Replay, old: str, width: int) -> Iterator[str]:
     notes: list[tuple[str, str, list[str]]] = []
     if replay.drift:
-        notes.append(
-            ("drift", "yellow", [f"{replay.drift:,} are decided otherwise by {old} today than when they were recorded"])
-        )
+        notes.append(("drift", "yellow", [f"{replay.drift:,} decided otherwise by {old} today than when recorded"]))
     for label, count in replay.unkept.items():
         notes.append(
             ("recorded", "yellow", [f"{count:,} compared with the recorded decision: {label} is not kept any more"])
@@ -224,7 +223,7 @@ def _summary(replay: Replay) -> str:
         parts.append(f"{replay.failing:,} with a rule that has no value")
     if replay.unknown:
         parts.append(f"{replay.unknown.total():,} unknown")
-    return click.style(f"Dry run: {', '.join(parts)}.", bold=True) + " Nothing was sent anywhere."
+    return f"Dry run: {', '.join(parts)}. Nothing was sent anywhere."
 
 
 def as_document(replay: Replay, old: str, changes: Sequence[Change] | None) -> dict[str, Any]:

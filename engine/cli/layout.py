@@ -53,7 +53,7 @@ def row(head: str, parts: Iterable[str], *, indent: int, width: int) -> list[str
     for part in filter(None, parts):
         between = " · " if used else ""
         for word in safe(part).split(" "):
-            word = cut(word, width - indent)
+            word = cut(word, width - indent - 2)  # a dot may have to stand before it
             if used and cells(line) + cells(between) + cells(word) > width:
                 lines.append(line.rstrip())
                 line, between = " " * indent, between.lstrip()

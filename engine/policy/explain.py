@@ -216,18 +216,21 @@ class _Teller:
         outcome: Asked = "true"
         if told:
             outcome = "error" if told[0].outcome.startswith("error") else _DROPS[told[0].outcome == "true"]
-        models = self._models(route, entry, number) if outcome == "true" else ()
-        detail = "" if models or outcome != "true" else _nobody(entry, self.case.route_class)
+        models = self._models(route, number) if outcome == "true" else ()
+        detail = "" if models or outcome != "true" else _nobody(entry, self._wanted())
         return Ruling(
             "route", entry.id or entry.use, outcome, ", ".join(models), span=entry.span, conditions=told, detail=detail
         )
 
-    def _models(self, route: Route, entry: Entry, number: int) -> tuple[str, ...]:
-        own = self.case.route is not None or self.case.route_class in self.policy.routes
+    def _models(self, route: Route, number: int) -> tuple[str, ...]:
         others = frozenset(range(len(route.entries))) - {number}
-        wanted = self.case.route_class if own else DEFAULT_CLASS
-        options = self.asked_policy.resolver.options(route, wanted, self.case.facts["request"], others)
+        options = self.asked_policy.resolver.options(route, self._wanted(), self.case.facts["request"], others)
         return tuple(option.model.ref for option in options)
+
+    def _wanted(self) -> str:
+        """The class whose models providers are asked for."""
+        own = self.case.route is not None or self.case.route_class in self.policy.routes
+        return self.case.route_class if own else DEFAULT_CLASS
 
     def _choices(self) -> Iterable[Choice]:
         place = 0

@@ -101,7 +101,7 @@ KINDS: list[tuple[str, dict[str, Any], str, tuple[str, str]]] = [
     ("unserved", {}, "gate: {require: [{id: never, require: model.context > 999999}]}\n", ("alpha/al-big", "no_candidate")),
     ("class", {}, "classify: [{id: all, class: fast_code, when: request.turns == 0}]\n", ("fallback_safe", "fast_code")),
     ("fallback", {}, "routes: {fallback_safe: [requested]}\n", ("beta/be-big", "nothing")),
-    ("protocol", {"protocol": "openai-chat"}, 'providers: {alpha: {protocols: {openai-chat: null}}}\n',
+    ("protocol", {"protocol": "openai-chat"}, "providers: {alpha: {protocols: {openai-chat: null}}}\n",
      ("alpha/al-big as it is", "alpha/al-big by anthropic-messages")),
     ("losses", {"protocol": "openai-responses", "requires": ["seed", "output_format"]},
      "models: {alpha/al-big: {structured: false}}\n", ("seed", "output_format, seed")),

@@ -131,7 +131,8 @@ def _choices(policy: Policy, route: Route, name: str, explained: Explanation | N
     for number, entry in enumerate(route.entries):
         when = _line(entry.when.source) if entry.when is not None else ""
         if explained is None:
-            yield Choice(entry.use, _stands_for(policy, entry, name), when)
+            # A class without a route of its own is served like fallback_safe.
+            yield Choice(entry.use, _stands_for(policy, entry, name if name in policy.routes else DEFAULT_CLASS), when)
             continue
         ruling = explained.entries[number]
         models = [ref for ref in ruling.does.split(", ") if ref and ref not in seen]
