@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from engine.llm.frozen import dataclass
 from engine.policy.candidates import Option
 from engine.policy.decision import Candidate, Denial, Facts, Reason, RuleHit
 from engine.policy.model import DEFAULT_CLASS, Policy, Route

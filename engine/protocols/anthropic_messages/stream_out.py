@@ -32,6 +32,9 @@ from engine.protocols.anthropic_messages.usage import encode_usage
 from engine.protocols.anthropic_messages.words import NAME, STOP_OUT
 from engine.protocols.tool_names import custom_arguments
 
+_TEXT_DELTA = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
+)
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
@@ -42,6 +45,8 @@ class Encoder:
         self._model = model
         self._answer_id = answer_id
         self._index = -1
+        self._text = b""
+        """A text delta of the open block, up to its text: nearly all of a stream."""
         self._is_open = False
         self._pending: Text | Refusal | Thinking | None = None
         """The block that was announced and is opened by its first delta."""
@@ -55,6 +60,8 @@ class Encoder:
         if self._ended:
             return b""
         match event:
+            case TextDelta(_, text) if text and self._is_open:
+                return self._text + orjson.dumps(text) + b"}}\n\n"
             case TextDelta(_, text):
                 return self._piece("text", {"type": "text_delta", "text": text}, text)
             case ThinkingDelta(_, text):
@@ -145,6 +152,7 @@ class Encoder:
     def _open(self, block: JsonObject) -> bytes:
         self._index += 1
         self._is_open = True
+        self._text = _TEXT_DELTA % self._index
         return frame("content_block_start", {"index": self._index, "content_block": block})
 
     def _delta(self, delta: JsonObject) -> bytes:

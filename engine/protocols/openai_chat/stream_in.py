@@ -168,11 +168,11 @@ class ChatStreamDecoder:
             self._flush(out, final=False)
         if finish := choice.get("finish_reason"):
             self._finish = str(finish)
+            if (failed := failure_of(self._finish)) is not None and not self._ended:
+                out += self._fail(failed)
         matched = choice.get("stop_reason")
         if isinstance(matched, str) and matched in self._stops:
             self._matched = matched
-        if (failed := failure_of(self._finish)) is not None and not self._ended:
-            out += self._fail(failed)
 
     def _delta(self, delta: JsonObject) -> None:
         content = delta.get("content")
