@@ -19,6 +19,7 @@ _COMMANDS: Mapping[str, str] = {
     "demo": "engine.cli.demo:demo",
     "check": "engine.cli.check:check",
     "test": "engine.cli.test:test",
+    "policy": "engine.cli.policy:policy",
     "explain": "engine.cli.explain:explain",
     "dry-run": "engine.cli.dry_run:dry_run",
     "graph": "engine.cli.graph:graph",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.policy.candidates import own_rates
+from engine.policy.cel.patterns import swallowed_escape
 from engine.policy.compose import Resolved
 from engine.policy.entries import EntryReader
 from engine.policy.expression import Expression, Scope
@@ -237,6 +238,9 @@ def _signals(section: Node | None, problems: list[Problem]) -> dict[str, Any]:
     options.log_errors = False
     found: dict[str, Any] = {}
     for name, node in (section.map if section is not None else {}).items():
+        if lost := swallowed_escape(str(node.value)):
+            message = f"YAML reads {lost} in double quotes as a control character"
+            problems.append(node.problem("signal-regex", message, hint="use single quotes, or double the backslash"))
         try:
             found[name] = re2.compile(str(node.value), options)
         except re2.error as error:

@@ -188,23 +188,27 @@ class _Merger:
             )
 
     def _put(self, rules: dict[str, Node], name: str, rule: Node) -> dict[str, Node]:
-        """`rules` with `rule` under `name`: in its old place, at the end, or where it asks to be."""
-        place = rule.get("before") or rule.get("after")
+        """`rules` with `rule` under `name`: in its old place, at the end, or where it asks to be.
+
+        Where it asked to be is no part of the merged rule: it stands there.
+        """
+        asked, place = rule, rule.get("before") or rule.get("after")
         if place is None:
             return {**rules, name: rule}
+        rule = replace(rule, value={key: node for key, node in rule.map.items() if key not in {"before", "after"}})
         target = str(place.value)
         others = {key: node for key, node in rules.items() if key != name}
         if target not in others:
-            word = "before" if rule.get("before") is not None else "after"
+            word = "before" if asked.get("before") is not None else "after"
             message = f"there is no rule '{target}' to go {word}{did_you_mean(target, others)}"
             self.problems.append(place.problem("rule-id", message))
             return {**rules, name: rule}
         placed: dict[str, Node] = {}
         for key, node in others.items():
-            if key == target and rule.get("before") is not None:
+            if key == target and asked.get("before") is not None:
                 placed[name] = rule
             placed[key] = node
-            if key == target and rule.get("before") is None:
+            if key == target and asked.get("before") is None:
                 placed[name] = rule
         return placed
 

@@ -19,6 +19,9 @@ Path = tuple[str | int, ...]
 WIDTH = 110
 """What is longer than this, its indentation included, goes on several lines."""
 
+_COMMENTS = 90
+"""Comments stand in a column, this far out at most."""
+
 _PLAIN = re.compile(r"[A-Za-z_][\w.*/+-]*(?: (?:[\w.*/+()-]+|[=!<>]=|[<>]|&&|\|\|))*")
 """Words, paths and simple conditions: nothing that means something to YAML, in a line or between brackets."""
 
@@ -55,7 +58,7 @@ def flow(value: Any) -> str:
 def emit(value: Mapping[str, Any], comment: Callable[[Path], str] = lambda _: "") -> str:
     """A mapping as a YAML document; `comment` says what stands behind the line on which the value of a path begins."""
     lines = list(_mapping(value, (), 0, comment))
-    widest = max((len(line) for line, said in lines if said and len(line) <= WIDTH), default=0)
+    widest = max((len(line) for line, said in lines if said and len(line) <= _COMMENTS), default=0)
     whole = "\n".join(f"{line:<{widest}}  # {said}" if said else line for line, said in lines)
     return whole.rstrip("\n") + "\n"
 

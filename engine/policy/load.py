@@ -67,6 +67,9 @@ def check_policy(
     """
     search = search or Path()
     path = _find(ref, search)
+    if path is not None and _shipped(path) and path.stem in CATALOGUE:  # rows lie below every policy
+        path = find_shipped("policies", "default.yaml")
+        ref = str(path.resolve())
     # Shipped files are checked when they are asked for; below a user's own policy they are known to be sound.
     loader = _Loader(trusting=path is None or not _shipped(path))
     return _checked(loader, *_load(ref, search, loader), today=today, graph=graph)
@@ -89,6 +92,13 @@ def read_policy(ref: str, *, search: Path | None = None) -> Loaded | None:
     """The file that `ref` means, by itself; None when there is none. Raises OSError."""
     path = _find(ref, search or Path())
     return load_document(path.read_bytes(), _shown(path)) if path is not None else None
+
+
+def shipped_rows() -> dict[str, Mapping[str, Any]]:
+    """The shipped rows of `providers` and `models`, as they lie below every policy."""
+    layers = _Loader().catalogue([])
+    merged: dict[str, Mapping[str, Any]] = compose(layers)[0].plain()
+    return merged
 
 
 def _usable(policy: Policy | None, problems: list[Problem]) -> Policy:

@@ -64,12 +64,12 @@ def explain_syntax(source: Source, error: Any) -> Problem:
     hint = ""
     if "unexpected end of stream" in said:
         hint = "close it on this line"
+    elif "unknown escape" in said:
+        hint = "double the backslash, or use single quotes"
     elif any(_EXPRESSION_LINE.search(line) for line in lines) or _below_vars(source, number):
         hint = QUOTE_IT
     elif "\t" in lines[0][: len(lines[0]) - len(lines[0].lstrip())]:
         hint = "indent with spaces, not with tabs"
-    elif "unknown escape" in said:
-        hint = "double the backslash, or use single quotes"
     elif "flow" in str(error.context) and source.place(opened)[0] < number:
         line, column = source.place(opened)
         hint = f"it is opened at line {line}, column {column}"

@@ -32,6 +32,12 @@ def render_all(problems: Iterable[Problem]) -> str:
     return "\n".join([*map(render, ordered), ", ".join(words) or "no problems"])
 
 
+def in_one_line(problem: Problem) -> str:
+    """The message and what to do about it."""
+    end = " " if problem.message.endswith(("?", "!", ".")) else ". "
+    return f"{problem.message}{end}{problem.hint}" if problem.hint else problem.message
+
+
 def problem_json(problem: Problem) -> dict[str, Any]:
     """A problem as plain data; positions count from 1, the end is exclusive. Fields may be added, never taken away."""
     span = problem.span
@@ -56,7 +62,7 @@ def render_github(problems: Iterable[Problem]) -> str:
 def _annotation(problem: Problem) -> str:
     span = problem.span
     level = "notice" if problem.level == "note" else problem.level
-    message = f"{problem.message}. {problem.hint}" if problem.hint else problem.message
+    message = in_one_line(problem)
     place = f"file={_property(span.file)},line={span.line},col={span.column},endLine={span.end_line}"
     return f"::{level} {place},title={_property(problem.rule)}::{_escaped(message)}"
 

@@ -83,7 +83,13 @@ def test_sarif_has_rules_results_and_regions() -> None:
         assert place["artifactLocation"] == {"uri": "mine.yaml", "uriBaseId": "ROOT"}
         assert place["region"]["startLine"] <= place["region"]["endLine"]
         assert place["region"]["snippet"]["text"]
-    assert [r["ruleId"] for r in run["results"]] == ["unknown-model", "cel-field", "cel-type", "yaml-duplicate", "graph-exit"]
+    assert [r["ruleId"] for r in run["results"]] == [
+        "unknown-model",
+        "cel-field",
+        "cel-type",
+        "yaml-duplicate",
+        "graph-exit",
+    ]
     assert all(rule["help"]["text"] and rule["shortDescription"]["text"].endswith(".") for rule in rules)
     assert set(run["originalUriBaseIds"]) == {"ROOT"}
 

@@ -11,7 +11,6 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft7Validator, Draft202012Validator
 
 from engine.llm.catalogue import Model, Provider, Quirks, Timeouts
 from engine.llm.errors import STATUS
@@ -47,37 +46,6 @@ def test_shipped_policies_have_no_problem(name: str) -> None:
     """Not even a warning, their rows included; loading them without the shape check is safe because of this."""
     assert check_policy(name, today=date(2026, 11, 24)) == []
     assert load_policy(name).name == name
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_schemas_are_in_the_common_part_of_both_drafts(name: str) -> None:
-    """Valid in draft 7 and 2020-12, without oneOf and with nothing beside a $ref: editors and we read the same."""
-    content = schema(name)
-    Draft7Validator.check_schema(content)
-    Draft202012Validator.check_schema(content)
-    for path, node in walk(content):
-        assert not {"oneOf", "anyOf", "unevaluatedProperties", "prefixItems", "$dynamicRef", "$defs"} & node.keys(), (
-            path
-        )
-        if isinstance(node.get("$ref"), str):
-            assert len(node) == 1, path
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_every_property_is_described(name: str) -> None:
-    """An editor shows what each key means; a reference leads to a description."""
-    schemas = {n: schema(n) for n in SCHEMAS}
-
-    def described(node: dict[str, Any], own: str) -> bool:
-        if "$ref" in node:
-            file, _, pointer = node["$ref"].partition("#/definitions/")
-            other = file.removesuffix(".schema.json") or own
-            return described(schemas[other]["definitions"][pointer], other)
-        return bool(node.get("description"))
-
-    for path, node in walk(schemas[name]):
-        if path and path[-1] == "properties":
-            assert [key for key, below in node.items() if not described(below, name)] == [], path
 
 
 def test_schemas_name_what_the_code_knows() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from engine.policy.cel.fold import UNKNOWN
 from engine.policy.cel.functions import EXTREME_KINDS, FUNCTIONS, VARIADIC, Function, zone
 from engine.policy.cel.nodes import Call
-from engine.policy.cel.patterns import pattern_error
+from engine.policy.cel.patterns import pattern_error, swallowed_escape
 from engine.policy.cel.problems import Fault
 from engine.policy.cel.suggest import closest, listing
 from engine.policy.cel.types import DYN, NAMED, STRING, ListOf, Type, plain
@@ -118,6 +118,9 @@ def _written_out(checker: Checker, node: Call) -> None:
         pattern = checker.constants.get(node.args[1], UNKNOWN)
         if isinstance(pattern, str) and (told := pattern_error(pattern)):
             checker.problem("cel-regex", node.args[1], f"not a regular expression: {told}", "the syntax is RE2's")
+        elif isinstance(pattern, str) and (lost := swallowed_escape(pattern)):
+            message = f"{lost} was read as a control character before it came to the pattern"
+            checker.problem("cel-regex", node.args[1], message, f'write r"…{lost}…" in single quotes or below `|`')
     if node.name.startswith("get") and len(node.args) == 2:
         name = checker.constants.get(node.args[1], UNKNOWN)
         if not isinstance(name, str):

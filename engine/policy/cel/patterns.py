@@ -22,6 +22,15 @@ def pattern_error(pattern: str) -> str:
     return ""
 
 
+_SWALLOWED = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\v": r"\v"}
+"""Characters that nobody looks for, and what somebody wrote to whom a backslash was lost on the way."""
+
+
+def swallowed_escape(pattern: str) -> str:
+    r"""The `\b` or the like that was read as one control character before the pattern saw it; empty when there is none."""
+    return next((written for char, written in _SWALLOWED.items() if char in pattern), "")
+
+
 @lru_cache(maxsize=64)
 def matcher(pattern: str) -> Matcher:
     """Does the pattern match anywhere in a text? Raises Fault for a pattern that is none, without quoting it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.policy.cel.functions import FUNCTIONS
+from engine.policy.cel.functions import FUNCTIONS, Function
 
 NAME = "sbgw-cel/1"
 
@@ -46,7 +46,28 @@ Macros over lists and over the keys of maps: `list.exists(x, …)`, `all`, `exis
 Presence: `has(vars.name)`, `default(vars.name, fallback)`.
 Functions: {", ".join(f"`{name}`" for name in FUNCTIONS)}.
 Numbers: an int and a double do not mix, write `double(x)`; a constant int beside a double is taken as a double.
+Times: `timestamp("2026-01-31T08:00:00Z")`, durations `duration("1h30m")` with ns us ms s m h d; zones by IANA name or `+02:00`.
 Errors: `false && error` is false and `true || error` is true, on either side; any other error is the expression's.
 Refused at load: {_REFUSED}.
 """
 """The profile in plain words and Markdown."""
+
+
+def _signatures(function: Function) -> str:
+    """How it is called, with the kinds it takes: `string.contains(string) → bool`."""
+    if not function.overloads:
+        return f"{function.name}(a, b, …) of numbers, times or durations → the same"
+    by_result: dict[str, list[str]] = {}
+    for kinds, result in function.overloads:
+        first, rest = (kinds[0], kinds[1:]) if function.method else ("", kinds)
+        written = (
+            f"{first}.{function.name}({', '.join(rest)})" if function.method else f"{function.name}({', '.join(rest)})"
+        )
+        by_result.setdefault(result, []).append(written)
+    return "; ".join(f"{' | '.join(written)} → {result}" for result, written in by_result.items())
+
+
+FUNCTION_TABLE = "Functions:\n\n" + "".join(
+    f"- {_signatures(function)}\n  {function.example}\n" for function in FUNCTIONS.values()
+)
+"""Every function with its types and an example."""
