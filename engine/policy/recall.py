@@ -7,7 +7,6 @@ fact that nobody recorded is a guess, so whoever uses it is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -37,12 +36,13 @@ def recall(recorded: Any, signals: Iterable[str]) -> tuple[Facts, tuple[str, ...
     whole = dict(recorded)
     for section, fields in _sections().items():
         have = recorded.get(section)
+        try:
+            if tuple(map(type, fields.values(have))) == fields.types:
+                continue
+        except (KeyError, TypeError):
+            have = {} if have is None else have
         if type(have) is not dict:
-            if have is not None:
-                raise FactsBroken(f"{section} is no mapping")
-            have = {}
-        if have.keys() >= fields.names and tuple(map(type, fields.values(have))) == fields.types:
-            continue
+            raise FactsBroken(f"{section} is no mapping")
         absent = [name for name in fields.defaults if name not in have]
         missing += [f"{section}.{name}" for name in absent]
         whole[section] = _typed(section, {**have, **{name: _fresh(fields.defaults[name]) for name in absent}}, fields)
@@ -74,16 +74,15 @@ class _Fields:
     """The fields of one section. Asked for thousands of records, so they are laid out for few steps."""
 
     defaults: Mapping[str, Any]
-    names: AbstractSet[str]
     types: tuple[type, ...]
-    values: Callable[[Mapping[str, Any]], tuple[Any, ...]]
-    """Picks all of them, in the order of `types`. There are at least two."""
+    values: Callable[[Any], tuple[Any, ...]]
+    """Picks all of them, in the order of `types`; KeyError when one is missing. There are at least two."""
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> _Fields:
         types = tuple(_TYPES[below["type"]] for below in described.values())
         defaults = {name: below["default"] for name, below in described.items()}
-        return cls(defaults, defaults.keys(), types, itemgetter(*described))
+        return cls(defaults, types, itemgetter(*described))
 
 
 @lru_cache(maxsize=1)

@@ -82,14 +82,14 @@ class Account:
         if not served:
             return Bill("", 0.0)
         session = facts["session"]["id"]
-        now, key = record.at.timestamp(), (session, served)
+        key = (session, served)
         if served == record.served and (not session or self.used.get(key) == self.really.get(key)):
             return Bill(served, record.cost_usd, unknown="" if record.cost_usd is not None else "tokens")
         usage = record.usage
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return Bill(served, None, unknown="tokens")
         usage = replace(usage, cost_usd=None)
-        warm = bool(session) and now - self.used.get(key, float("-inf")) <= WARM_SECONDS
+        warm = bool(session) and record.at.timestamp() - self.used.get(key, float("-inf")) <= WARM_SECONDS
         asked = usage if warm else _cold(usage, marks=facts["request"]["cache_marks"] > 0)
         usd = price(served, asked, record.at)
         if usd is None:
@@ -100,10 +100,10 @@ class Account:
         return Bill(served, usd, estimated=True, cold_usd=lost)
 
     def _settle(self, record: Record, bill: Bill, session: str, facts: Facts) -> None:
-        date, now = facts["now"]["date"], record.at.timestamp()
         if bill.usd is not None:
             more = bill.usd - (record.cost_usd or 0.0)
             if more:
+                date = facts["now"]["date"]
                 self.days[date] = self.days.get(date, 0.0) + more
                 self.months[date[:7]] = self.months.get(date[:7], 0.0) + more
                 if session:
@@ -114,6 +114,7 @@ class Account:
             self.models.pop(session, None)
         elif bill.served:
             self.models[session] = bill.served
+        now = record.at.timestamp()
         if bill.served:
             self.used[(session, bill.served)] = now
         if record.served:
