@@ -97,14 +97,19 @@ class Resolver:
         self, route: Route, route_class: str, request: Facts, skipped: frozenset[int], *, reasoning: bool
     ) -> tuple[Option, ...]:
         made: dict[str, Option] = {}
-        trial = route.canary.places if route.canary is not None else ()
+        canary = route.canary
         for number, entry in enumerate(route.entries):
             if number in skipped:
                 continue
             for model in self._models(entry.use, route_class, request):
-                if model.ref not in made:
-                    option = self._option(model, entry.id, len(made), request, reasoning=reasoning)
-                    made[model.ref] = replace(option, canary=True) if number in trial else option
+                if model.ref in made:
+                    continue
+                if canary is not None and number in canary.places:
+                    by = entry.id or canary.id
+                    option = self._option(model, by, len(made), request, reasoning=reasoning)
+                    made[model.ref] = replace(option, canary=True)
+                else:
+                    made[model.ref] = self._option(model, entry.id, len(made), request, reasoning=reasoning)
         return tuple(made.values())
 
     def _option(self, model: Model, entry: str, position: int, request: Facts, *, reasoning: bool) -> Option:

@@ -36,7 +36,7 @@ class EntryReader:
     def _canary(self, node: Node) -> tuple[tuple[Entry, ...], Canary | None]:
         """A canary's entries, and when they count; none for one that lacks something, which has been told."""
         named, percent = node.get("id"), node.get("percent")
-        entries = self._entries(node.get("use"), str(named.value) if named is not None else "")
+        entries = self._entries(node.get("use"), "")
         if percent is None:
             return (), None
         share = float(percent.plain())

@@ -207,13 +207,25 @@ class _Teller:
         node = self.policy.resolved.root.get("routes", route.name)
         own = route.name == case.route_class
         span = (node.key_span if node.key else node.span) if node is not None else None
-        return route, route.name, span, "" if own else f"{case.route_class} has no route of its own"
+        about = ("" if own else f"{case.route_class} has no route of its own", self._canary(route))
+        return route, route.name, span, "; ".join(filter(None, about))
+
+    def _canary(self, route: Route) -> str:
+        """Whether the session was drawn for the route's canary, and by what."""
+        canary = route.canary
+        if canary is None:
+            return ""
+        word = "goes first" if self.case.canary else "passes this session by"
+        bucket = self.case.facts["session"]["bucket"]
+        return f"canary {canary.id} {word}: {canary.percent:g} %, {canary.condition} ({bucket})"
 
     def _entry(self, route: Route, number: int) -> Ruling:
         """A line of the route, and the models that it stands for."""
         entry = route.entries[number]
         told = self._told("route", entry.id or entry.use) if entry.when is not None else ()
         outcome: Asked = "true"
+        if route.canary is not None and number in route.canary.places and not self.case.canary:
+            return Ruling("route", entry.id or entry.use, "false", span=entry.span, detail=f"canary {route.canary.id}")
         if told:
             outcome = "error" if told[0].outcome.startswith("error") else _DROPS[told[0].outcome == "true"]
         models = self._models(route, number) if outcome == "true" else ()
@@ -246,7 +258,7 @@ class _Teller:
             protocol=candidate.protocol,
             preserve=candidate.preserve,
             place=place,
-            reason=dropped or ("FALLBACK" if place > 1 else None),
+            reason=dropped or ("FALLBACK" if place > 1 else "CANARY" if found.option.canary else None),
             healthy=found.healthy,
             losses=tuple(Loss(c, severity(c), LOSSES[c][1] if c in LOSSES else "") for c in candidate.losses),
             rule=candidate.rule if dropped is not None else "",

@@ -83,7 +83,7 @@ class Choice:
     place: int
     """1 for the one that is tried first; 0 when it dropped out."""
     reason: Reason | None
-    """Why it dropped out; FALLBACK for the second and later ones."""
+    """Why it dropped out; FALLBACK for the second and later ones, CANARY for a first one that a canary brought in."""
     healthy: bool = True
     losses: tuple[Loss, ...] = ()
     rule: str = ""

@@ -127,6 +127,11 @@ class Canary:
     """Indexes of its entries in the route: the first ones."""
     span: Span | None = None
 
+    @property
+    def condition(self) -> str:
+        """For which sessions it counts, as an expression."""
+        return f"session.bucket < {self.buckets}"
+
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Route:

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.policy.decision import Decision
+from engine.policy.explain import explain
 from engine.policy.facts import BUCKETS, bucket
 from engine.policy.load import check_text
 from engine.store.event import decision_json
-from tests.policy.policies import ROWS, asked, policy, refs
+from tests.policy.policies import ROWS, asked, policy, refs, request
 
 TRIAL = """
 routes:
@@ -117,3 +118,18 @@ def test_mistakes_in_a_canary_are_told(canary: str, rule: str, message: str) -> 
     """Each once, and nothing else is blamed for it."""
     told = check_text(ROWS + f"routes: {{fallback_safe: {{use: [requested], canary: {canary}}}}}\n", file="p.yaml")
     assert [(p.rule, p.message) for p in told] == [(rule, message)]
+
+
+def test_an_explanation_says_who_is_drawn() -> None:
+    """The route's line tells the canary's share and the session's bucket; a drawn model stands first for that reason."""
+    compiled = policy(TRIAL % "10")
+    drawn_one = explain(compiled, request(session__bucket=12), {})
+    assert drawn_one.route_detail == "canary small-trial goes first: 10 %, session.bucket < 1000 (12)"
+    assert [(choice.ref, choice.reason) for choice in drawn_one.candidates][:2] == [
+        ("gamma/plain", "CANARY"),
+        ("alpha/al-big", "FALLBACK"),
+    ]
+    other = explain(compiled, request(session__bucket=1652), {})
+    assert other.route_detail == "canary small-trial passes this session by: 10 %, session.bucket < 1000 (1652)"
+    assert [(entry.outcome, entry.detail) for entry in other.entries[:2]] == [("false", "canary small-trial")] * 2
+    assert [choice.reason for choice in other.candidates] == [None, "FALLBACK"]

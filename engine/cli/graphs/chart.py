@@ -130,6 +130,8 @@ def _choices(policy: Policy, route: Route, name: str, explained: Explanation | N
     seen: set[str] = set()
     for number, entry in enumerate(route.entries):
         when = _line(entry.when.source) if entry.when is not None else ""
+        if route.canary is not None and number in route.canary.places:
+            when = " && ".join(filter(None, (route.canary.condition, when))) + f" (canary {route.canary.id})"
         if explained is None:
             # A class without a route of its own is served like fallback_safe.
             yield Choice(entry.use, _stands_for(policy, entry, name if name in policy.routes else DEFAULT_CLASS), when)
