@@ -20,7 +20,7 @@ def fenced(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-@pytest.mark.parametrize("command", [c for c in cli.list_commands(None)])  # type: ignore[arg-type]
+@pytest.mark.parametrize("command", list(cli.list_commands(None)))  # type: ignore[arg-type]
 def test_every_command_is_documented_and_has_help(command: str) -> None:
     """README names each command; its help has an example."""
     result = CliRunner().invoke(cli, [command, "--help"])
@@ -75,7 +75,10 @@ def test_setup_prints_something_for_every_client(client: str) -> None:
 def test_documented_policies_are_valid(tmp_path: Path) -> None:
     """Every whole policy shown in a document passes `sbgw check` without an error."""
     shown = [
-        (path.name, block) for path in DOCUMENTS for block in fenced(path.read_text("utf-8"), "yaml") if "version: 1" in block
+        (path.name, block)
+        for path in DOCUMENTS
+        for block in fenced(path.read_text("utf-8"), "yaml")
+        if "version: 1" in block
     ]
     for number, (name, block) in enumerate(shown):
         file = tmp_path / f"shown-{number}.yaml"

@@ -25,14 +25,24 @@ def problems(pipeline: str) -> list[tuple[str, str]]:
 def test_the_default_pipeline_is_whole() -> None:
     """Without a `pipeline:` section the seven stages stand in their order."""
     pipeline = compile_pipeline(load_text(BASE))
-    assert [step.id for step in pipeline.steps] == ["decode", "classify", "gate", "cache", "dispatch", "encode", "record"]
+    assert [step.id for step in pipeline.steps] == [
+        "decode",
+        "classify",
+        "gate",
+        "cache",
+        "dispatch",
+        "encode",
+        "record",
+    ]
 
 
 def test_every_exit_leads_to_encode_unless_said_otherwise() -> None:
     """invalid, deny, hit and failed jump to the encode step."""
     steps = compile_pipeline(load_text(BASE)).steps
     ids = [step.id for step in steps]
-    assert {name: ids[to] for step in steps for name, to in step.exits.items()} == dict.fromkeys(["invalid", "deny", "hit", "failed"], "encode")
+    assert {name: ids[to] for step in steps for name, to in step.exits.items()} == dict.fromkeys(
+        ["invalid", "deny", "hit", "failed"], "encode"
+    )
 
 
 @pytest.mark.parametrize(

@@ -80,26 +80,28 @@ def check(policies: Sequence[str], form: str, fail_level: str, from_stdin: bool,
 
 def check_whole(reference: str) -> list[Problem]:
     """Every problem of a policy, by name or path, or of a file of tests."""
-    from engine.pipeline import check_pipeline
-    from engine.policy.load import check_policy
-    from engine.policy.testing import load_suite
-
     if _tests(reference) and Path(reference).is_file():
+        from engine.policy.testing import load_suite
+
         try:
             return load_suite(Path(reference))[1]
         except OSError as error:
             fail(f"cannot read {reference}: {error.strerror}", code=CANNOT_RUN)
+    from engine.pipeline import check_pipeline
+    from engine.policy.load import check_policy
+
     return check_policy(reference, today=date.today(), graph=check_pipeline)  # noqa: DTZ011 - `since` is a local date
 
 
 def check_data(data: bytes, name: str) -> list[Problem]:
     """Every problem of a policy or a file of tests that would stand at `name`."""
+    if _tests(name):
+        from engine.policy.testing import read_suite
+
+        return read_suite(data, Path(name))[1]
     from engine.pipeline import check_pipeline
     from engine.policy.load import check_text
-    from engine.policy.testing import read_suite
 
-    if _tests(name):
-        return read_suite(data, Path(name))[1]
     return check_text(data, file=name, today=date.today(), graph=check_pipeline)  # noqa: DTZ011
 
 

@@ -34,7 +34,6 @@ _FORBIDDEN = re.compile(
 """Control characters, and those that change the direction of text: an editor would show something else than is read."""
 
 
-
 @dataclass(slots=True)
 class Loaded:
     """What reading a file gave. `root` is None when nothing of it can be used; problems may exist beside a root."""

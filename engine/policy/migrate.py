@@ -64,7 +64,13 @@ def brought_up(loaded: Loaded, formats: Formats = FORMATS) -> Loaded:
     """An older file as if it had been migrated, with a warning; any other file as it is."""
     root = loaded.root
     node = root.get("version") if root is not None else None
-    if root is None or node is None or loaded.problems or node.value == formats.current or not formats.reads(node.value):
+    if (
+        root is None
+        or node is None
+        or loaded.problems
+        or node.value == formats.current
+        or not formats.reads(node.value)
+    ):
         return loaded
     made = load_document(migrated_text(root, formats).encode(), loaded.source.file)
     hint = "`sbgw policy migrate --write` rewrites the file"

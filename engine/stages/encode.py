@@ -148,6 +148,8 @@ def _say(exchange: Exchange, services: Services, encoder: StreamEncoder, events:
     assert exchange.tapped is not None
     for event in events:
         match event:
+            case Progress():
+                continue  # the client's own timer says that we live, and how often
             case Start(model=model):
                 exchange.tapped = Tapped(started=True, model=model)
             case Finish(stop=stop, usage=usage):

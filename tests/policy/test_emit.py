@@ -17,7 +17,9 @@ from engine.policy.rewrite import rewrite
 TEXT = st.text(st.sampled_from("ab1e_.:-#'\"\\,[]{}&*!|>%@` \n\t?~=<é\x85\x07"), max_size=12) | st.sampled_from(
     ["yes", "NO", "on", "12:30", "1e3", "0x1f", "2024-01-01", "1_000", "=", "<<", "null", "~", "", "request.tools > 0 && x"]
 )  # fmt: skip
-SCALAR = st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+SCALAR = (
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+)
 VALUE = st.recursive(
     SCALAR, lambda below: st.lists(below, max_size=4) | st.dictionaries(TEXT, below, max_size=4), max_leaves=12
 )

@@ -61,7 +61,7 @@ def signs(client: str, data: bytes, *, whole: str) -> int:
     """Signs of life in a stream, less those that the provider's own has."""
     mark = {
         "anthropic-messages": b"event: ping",
-        "openai-responses": b"response.in_progress",
+        "openai-responses": b"event: response.in_progress",
         "openai-chat": b": keepalive",
     }
     comments = data.count(b": keepalive") + data.count(b": keep-alive") if client == "openai-responses" else 0
