@@ -1,0 +1,102 @@
+"""Hot reload: a good policy is taken over, a broken one never serves, and no request notices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import orjson
+import pytest
+
+from engine.gateway import Gateway
+from engine.policy.load import load_policy
+from engine.protocols.registry import PROTOCOLS
+from engine.reload import Reloader
+
+POLICY = "version: 1\nname: r\nextends: [offline]\nroutes: {cheap_edit: [simulated/%s]}\n"
+BROKEN = "classify:\n  - {id: broken, class: cheap_edit, when: request.tols == %d}\n"
+
+
+class Sink:
+    """A client that keeps nothing."""
+
+    started = False
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        self.started = True
+
+    async def write(self, data: bytes) -> None:
+        return
+
+
+class Served:
+    """A gateway on a policy file that a test rewrites."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.save("small")
+        self.gateway = Gateway(load_policy(str(path)), environ={}, state=None, log=lambda *_, **__: None)
+        self.reloader = Reloader(self.gateway, lambda: load_policy(str(path)), log=lambda *_, **__: None)
+
+    def save(self, model: str, more: str = "") -> None:
+        self.path.write_text(POLICY % model + more, "utf-8")
+
+    async def ask(self) -> str:
+        body = {"model": "x", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
+        exchange = self.gateway.exchange(PROTOCOLS["anthropic-messages"], {}, orjson.dumps(body), Sink())
+        await self.gateway.run(exchange)
+        assert exchange.reply is not None
+        assert exchange.reply.status == 200
+        assert exchange.answer is not None
+        return exchange.answer.candidate.ref
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    served = Served(tmp_path / "mine.yaml")
+    await served.gateway.start()
+    yield served
+    await served.gateway.close()
+
+
+async def test_a_good_policy_is_taken_over(served: Served) -> None:
+    """The next request after a look is served by the saved policy."""
+    assert await served.ask() == "simulated/small"
+    served.save("large")
+    assert await served.reloader.look()
+    assert await served.ask() == "simulated/large"
+    assert (served.gateway.reload.ok, served.gateway.reload.count) == (True, 1)
+
+
+async def test_a_broken_policy_never_serves(served: Served) -> None:
+    """Broken saves under way of requests: every request is served by the old policy, the first error is told."""
+    for number in range(5):
+        served.save("large", BROKEN % number)
+        asked = [asyncio.create_task(served.ask()) for _ in range(10)]
+        assert not await served.reloader.look()
+        assert set(await asyncio.gather(*asked)) == {"simulated/small"}
+    state = served.gateway.reload
+    assert (state.ok, state.failures) == (False, 5)
+    assert "mine.yaml:6:" in state.error
+    assert "did you mean 'tools'?" in state.error
+    served.save("large")
+    assert await served.reloader.look()
+    assert served.gateway.reload.ok
+
+
+async def test_the_same_bytes_are_no_change(served: Served) -> None:
+    """A save without a change reloads nothing."""
+    served.save("small")
+    assert not await served.reloader.look()
+    assert served.gateway.reload.count == 0
+
+
+async def test_a_policy_that_vanishes_is_a_broken_one(served: Served) -> None:
+    """The old policy goes on while the file is away, and the file's return is noticed."""
+    served.path.unlink()
+    assert not await served.reloader.look()
+    assert await served.ask() == "simulated/small"
+    served.save("large")
+    assert await served.reloader.look()
+    assert await served.ask() == "simulated/large"
