@@ -67,7 +67,7 @@ class Pipeline:
         try:
             await asyncio.shield(last.stage.run(exchange, services))
         except Exception as error:  # noqa: BLE001 (the request boundary: the answer is there, and stays)
-            services.log("defect", event=exchange.id, stage=last.id, kind=type(error).__name__, error=error)
+            services.log("defect", event_id=exchange.id, stage=last.id, kind=type(error).__name__, error=error)
 
     async def _step(self, compiled: CompiledStep, at: int, exchange: Exchange, services: Services) -> int:
         """Run one step; the index of the next."""
@@ -80,7 +80,7 @@ class Pipeline:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 (the request boundary: a defect costs this request, not the gateway)
-            services.log("defect", event=exchange.id, stage=compiled.id, kind=type(error).__name__, error=error)
+            services.log("defect", event_id=exchange.id, stage=compiled.id, kind=type(error).__name__, error=error)
             exchange.error = InternalError(f"the gateway failed in stage {compiled.id} (event {exchange.id})")
             taken = compiled.stage.failing
         if taken is None:
