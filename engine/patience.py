@@ -5,8 +5,8 @@ accepts as many connections as come. So:
 
 1. a connection that has not sent a whole header within HEADERS_WITHIN seconds is closed; between two requests the server's own
    keep-alive time holds, half-sent headers included;
-2. beyond MOST connections the newest silent ones are closed, then the ones served longest ago are told to close, which an
-   idle one does at once and a busy one after its answer; until that helps, new requests are refused with 503.
+2. beyond MOST connections the newest silent ones are closed, then those that have been idle longest; a request that comes
+   while MOST others are being answered is refused with 503.
 
 Half-sent bodies are `bodies`' business, slow readers are the transport's: bytes for them wait in a bounded buffer.
 """
@@ -28,13 +28,14 @@ HEADERS_WITHIN = 10.0
 LOOK = 1.0
 """Seconds between two looks."""
 
+SETTLED = 1.0
+"""Seconds after a request until its connection counts as idle: the last bytes of the answer are on their way."""
+
 
 class Connection(Protocol):
     """What is used of aiohttp's side of a connection."""
 
     def force_close(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Crowded(GatewayError):
@@ -61,8 +62,9 @@ class Patience:
         self._headers_within = headers_within
         self._seen: dict[Connection, float] = {}
         """When each was first seen."""
-        self._served: dict[Connection, None] = {}
-        """Those that have sent a whole header, the latest to do so last."""
+        self._busy: set[Connection] = set()
+        self._idle: dict[Connection, float] = {}
+        """When each had been answered, the latest last."""
 
     async def run(self, every: float = LOOK) -> None:
         """Look until cancelled."""
@@ -71,24 +73,28 @@ class Patience:
             self.look()
 
     def heard(self, connection: Connection) -> None:
-        """A whole header has come. Raises Crowded when there are too many connections to answer on this one."""
-        self._served.pop(connection, None)
-        self._served[connection] = None
-        if len(self._served) > self._most and self.look() > self._most:
-            raise Crowded("too many connections to this gateway; close some", retry_after=1)
+        """A whole header has come. Raises Crowded when too many others are being answered. Follow it with `done` either way."""
+        self._idle.pop(connection, None)
+        self._busy.add(connection)
+        if len(self._busy) > self._most:
+            raise Crowded("too many requests to this gateway at once", retry_after=1)
 
-    def look(self) -> int:
-        """Close what waits too long or is too much; how many there are that have sent a request."""
+    def done(self, connection: Connection) -> None:
+        """The request has been answered, or its client has left."""
+        self._busy.discard(connection)
+        self._idle[connection] = self._clock()
+
+    def look(self) -> None:
+        """Close what waits too long or is too much."""
         now = self._clock()
         current = list(self._connections())
         self._seen = {connection: self._seen.get(connection, now) for connection in current}
-        self._served = {connection: None for connection in self._served if connection in self._seen}
-        silent = [connection for connection in current if connection not in self._served]
+        self._idle = {connection: since for connection, since in self._idle.items() if connection in self._seen}
+        silent = [connection for connection in current if connection not in self._busy and connection not in self._idle]
         late = sum(now - self._seen[connection] >= self._headers_within for connection in silent)
         surplus = max(0, len(current) - late - self._most)
         kept = max(late, len(silent) - surplus)
-        for connection in (*silent[:late], *silent[kept:]):
+        idle = [connection for connection, since in self._idle.items() if now - since >= SETTLED]
+        more = max(0, surplus - (len(silent) - kept))
+        for connection in (*silent[:late], *silent[kept:], *idle[:more]):
             connection.force_close()
-        for connection in list(self._served)[: max(0, len(self._served) - self._most)]:
-            connection.close()
-        return len(self._served)

@@ -29,6 +29,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_HEADER_LINE = 16 * 1024
 MAX_HEADERS = 32 * 1024
+LINGER = 2.0
+"""Seconds in which the rest of a refused body is read and dropped: closed at once, its sender sees a reset, not our answer."""
+
 WRITE_BUFFER = 256 * 1024
 """Bytes that wait for a slow client before the provider's stream is held up."""
 
@@ -121,6 +124,9 @@ class Server:
         except Exception as error:  # noqa: BLE001 (the request boundary)
             self._gateway.services.log("defect", stage="server", kind=type(error).__name__, error=error)
             return _error(wire, InternalError("the gateway failed; its log says where"))
+        finally:
+            if self.patience is not None:
+                self.patience.done(request.protocol)
 
     def _wire_of(self, request: web.Request) -> WireProtocol:
         """The protocol whose clients use this path; Anthropic's clients show themselves by a header elsewhere."""
@@ -202,7 +208,7 @@ async def listen(server: Server, host: str, port: int) -> tuple[web.AppRunner, i
         handle_signals=False,
         handler_cancellation=True,
         auto_decompress=False,
-        lingering_time=0,
+        lingering_time=LINGER,
         max_line_size=MAX_HEADER_LINE,
         max_field_size=MAX_HEADERS,
         shutdown_timeout=30.0,

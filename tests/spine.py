@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import aiohttp
 import orjson
@@ -126,7 +126,9 @@ class Spine:
         self.server = server
         self.port = port
         self.logged = logged
-        self.session = aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=0))
+        self.session = aiohttp.ClientSession(
+            auto_decompress=False, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=30)
+        )
 
     @property
     def url(self) -> str:
@@ -156,7 +158,7 @@ class Spine:
         self,
         method: str,
         path: str,
-        data: bytes | None = None,
+        data: bytes | IO[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         *,
         protocol: str = "",
