@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Mapping
+from io import BytesIO
 from typing import Protocol
 
 import aiohttp
@@ -22,6 +23,9 @@ MAX_ANSWER = 64 * 1024 * 1024
 
 MAX_STREAM = 256 * 1024 * 1024
 """Bytes of one streamed answer: 128,000 tokens with every token in its own 1 kB event are half of it."""
+
+_IN_PIECES = 1024 * 1024
+"""Bytes from which a request is written piece by piece, so that a slow provider does not hold it in a socket's buffer."""
 
 
 class Upstream(Protocol):
@@ -78,7 +82,7 @@ class Transport:
                 response = await self._session.request(
                     method,
                     url,
-                    data=body,
+                    data=body if len(body) < _IN_PIECES else BytesIO(body),
                     headers={**headers, "Accept-Encoding": "identity"},
                     timeout=limits,
                     allow_redirects=False,
