@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.llm.messages import Block, Document, Image, JsonObject, Opaque, Refusal, Text, Thinking
 from engine.protocols.anthropic_messages.words import NAME, UNSEALED
+from engine.protocols.unshared import block_loss
 
 
 def encode_part(block: Block, losses: set[str], *, own: bool) -> JsonObject | None:
@@ -28,7 +29,7 @@ def encode_part(block: Block, losses: set[str], *, own: bool) -> JsonObject | No
         case Opaque(protocol, value):
             if protocol == NAME:
                 return value
-            losses.add("unknown_block")
+            losses.add(block_loss(block.type))
     return None
 
 

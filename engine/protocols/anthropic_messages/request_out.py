@@ -12,6 +12,7 @@ from engine.protocols.anthropic_messages.conversation import encode_conversation
 from engine.protocols.anthropic_messages.thinking import encode_thinking, may_think, without_thinking_edits
 from engine.protocols.anthropic_messages.words import NAME
 from engine.protocols.tool_names import ToolNames, custom_schema
+from engine.protocols.unshared import tool_loss
 
 _LONGEST_USER = 256
 _NOT_AT_TOP = ("anyOf", "oneOf", "allOf")
@@ -68,7 +69,7 @@ def _tools(request: LLMRequest, names: ToolNames, losses: set[str]) -> list[Json
             case "server" if tool.protocol == NAME:
                 encoded.append(dict(tool.extra))
             case "server":
-                losses.add("web_search" if tool.name.startswith("web_search") else "server_tool")
+                losses.add(tool_loss(str(tool.extra.get("type") or tool.name)))
             case "namespace":
                 losses.add("namespace")
                 encoded += [_tool(m, names.wire(m.name, tool.name), losses, own=own) for m in tool.members]

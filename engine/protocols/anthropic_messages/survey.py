@@ -16,6 +16,7 @@ from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
 from engine.protocols.anthropic_messages.words import REQUEST_FIELDS, TOOL_FIELDS
+from engine.protocols.unshared import block_loss, tool_loss
 
 _MAX_TOOL_NAMES = 64
 _MAX_TEXT = 32768
@@ -187,14 +188,7 @@ def _special_tool(found: Survey, kind: str) -> None:
         found.requires.add("server_tool")
         return
     found.server_tools += 1
-    if kind.startswith("web_search"):
-        found.requires.add("web_search")
-    elif kind.startswith("tool_search"):
-        found.requires.add("tool_search")
-    elif kind.startswith("mcp"):
-        found.requires.add("container")
-    else:
-        found.requires.add("server_tool")
+    found.requires.add(tool_loss(kind))
 
 
 def _messages(found: Survey, messages: list[Any]) -> None:
@@ -332,22 +326,8 @@ def _thinking_block(found: Survey, _: JsonObject) -> None:
     found.requires.add("thinking.signature")
 
 
-def _tool_reference(found: Survey, _: JsonObject) -> None:
-    found.requires.add("tool_search")
-
-
-def _compacted(found: Survey, _: JsonObject) -> None:
-    found.requires.add("compaction")
-
-
-def _upload(found: Survey, _: JsonObject) -> None:
-    found.requires.add("container")
-
-
 def _other(found: Survey, block: JsonObject) -> None:
-    kind = block.get("type")
-    known = isinstance(kind, str) and (kind.endswith("_tool_result") or kind in ("server_tool_use", "mcp_tool_use"))
-    found.requires.add("server_tool.result" if known else "unknown_block")
+    found.requires.add(block_loss(str(block.get("type"))))
 
 
 _BLOCKS: dict[str, Callable[[Survey, JsonObject], None]] = {
@@ -357,11 +337,6 @@ _BLOCKS: dict[str, Callable[[Survey, JsonObject], None]] = {
     "tool_result": _tool_result,
     "thinking": _thinking_block,
     "redacted_thinking": _thinking_block,
-    "tool_reference": _tool_reference,
-    "tool_addition": _tool_reference,
-    "tool_search_tool_result": _tool_reference,
-    "compaction": _compacted,
-    "container_upload": _upload,
 }
 
 

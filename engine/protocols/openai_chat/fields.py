@@ -118,15 +118,6 @@ FINISHED_AS: Mapping[StopReason, str] = {
 }
 
 
-def server_loss(kind: str) -> str:
-    """The loss code of an offered tool of type `kind` that its provider would run."""
-    if kind.startswith("web_search"):
-        return "web_search"
-    if kind.startswith("tool_search"):
-        return "tool_search"
-    return "container" if kind.startswith("mcp") else "server_tool"
-
-
 def stop_reason(finish: str, *, calls: bool, refused: bool) -> StopReason:
     """Why an answer ended. A call makes it `tool_use` whatever the word (providers say `stop` too), unless it was cut off."""
     stop = FINISH.get(finish.lower(), "end_turn")

@@ -31,39 +31,12 @@ from engine.protocols import arguments, tool_ids
 from engine.protocols.openai_chat.fields import NAME
 from engine.protocols.openai_chat.reasoning import unseal
 from engine.protocols.tool_names import ToolNames, custom_arguments
+from engine.protocols.unshared import block_loss
 
 NO_RESULT = "[no result was recorded]"
 _BILLING = "x-anthropic-billing-header:"
 _LONGEST_ID = 40
 """OpenAI refuses longer tool call ids."""
-
-_OPAQUE_LOSSES = {
-    "compaction": "compaction",
-    "compaction_trigger": "compaction",
-    "context_compaction": "compaction",
-    "compaction_summary": "compaction",
-    "container_upload": "container",
-    "item_reference": "previous_response",
-    "tool_reference": "tool_search",
-    "tool_addition": "tool_search",
-    "tool_search_call": "tool_search",
-    "tool_search_output": "tool_search",
-    "tool_search_tool_result": "tool_search",
-    "mcp_tool_use": "server_tool.result",
-    "mcp_list_tools": "server_tool.result",
-    "mcp_approval_request": "server_tool.result",
-    "mcp_approval_response": "server_tool.result",
-    "program": "server_tool.result",
-    "program_output": "server_tool.result",
-    "server_tool_use": "server_tool.result",
-    "input_audio": "audio",
-    "audio": "audio",
-    "input_image": "container",
-    "input_file": "container",
-    "image": "container",
-    "document": "container",
-}
-"""Type of a block that only its own protocol understands → loss code; images and files are such when a provider keeps them."""
 
 
 class Conversation:
@@ -216,7 +189,7 @@ class Conversation:
         """Declares what a block carries beside its words."""
         if isinstance(block, Opaque):
             if not (block.protocol == NAME and self._own):
-                self.losses.add(opaque_loss(block))
+                self.losses.add(block_loss(block.type))
             return
         if self._own and not self._target.quirks.strict:
             return
@@ -375,14 +348,6 @@ class Conversation:
         if source is not None and source.extra and self._own and not self._target.quirks.strict:
             message |= source.extra
         self._out.append(message)
-
-
-def opaque_loss(block: Opaque) -> str:
-    """The loss code of a block that only its own protocol understands."""
-    kind = block.type
-    if (code := _OPAQUE_LOSSES.get(kind)) is not None:
-        return code
-    return "server_tool.result" if kind.endswith(("_tool_result", "_call", "_call_output")) else "unknown_block"
 
 
 def _sentences(blocks: list[Block]) -> list[Block]:

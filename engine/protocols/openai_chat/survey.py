@@ -11,8 +11,9 @@ from typing import Any
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
-from engine.protocols.openai_chat.fields import MEANT, server_loss
+from engine.protocols.openai_chat.fields import MEANT
 from engine.protocols.openai_chat.parts import entries
+from engine.protocols.unshared import tool_loss
 
 _MAX_NAMES = 64
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details")
@@ -88,7 +89,7 @@ def _tools(body: JsonObject, found: Survey) -> None:
         described = tool.get(kind) if kind in ("function", "custom") else None
         if described is None and kind != "function":
             found.server_tools += 1
-            found.requires.add(server_loss(str(kind)))
+            found.requires.add(tool_loss(str(kind)))
             continue
         if kind == "custom":
             found.requires.add("custom_tool")

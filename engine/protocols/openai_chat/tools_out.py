@@ -11,10 +11,11 @@ from typing import Any
 
 from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolChoice, ToolResult
-from engine.protocols.openai_chat.fields import NAME, server_loss
+from engine.protocols.openai_chat.fields import NAME
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.tool_names import ToolNames, custom_schema
 from engine.protocols.tool_schemas import object_schema
+from engine.protocols.unshared import tool_loss
 
 
 def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: set[str]) -> JsonObject:
@@ -116,7 +117,7 @@ def _named(choice: ToolChoice, request: LLMRequest, names: ToolNames) -> str:
 
 
 def _server_loss(tool: Tool) -> str:
-    return server_loss(str(tool.extra.get("type") or tool.name))
+    return tool_loss(str(tool.extra.get("type") or tool.name))
 
 
 def _loaded(request: LLMRequest) -> set[str]:

@@ -27,8 +27,9 @@ from engine.llm.protocol import Target
 from engine.protocols import tool_ids
 from engine.protocols.openai_responses import reasoning
 from engine.protocols.openai_responses.parts import write_document, write_image
-from engine.protocols.openai_responses.words import NAME, foreign_code, is_part, item_code, made_by_model, text
+from engine.protocols.openai_responses.words import NAME, is_part, made_by_model, text
 from engine.protocols.tool_names import ToolNames, flat
+from engine.protocols.unshared import block_loss
 
 NO_RESULT = "[no result was recorded]"
 _BILLING = "x-anthropic-billing-header:"
@@ -235,7 +236,7 @@ class Items:
             case Opaque(protocol, value) if protocol == NAME:
                 return [value]
             case Opaque():
-                self.losses.add(foreign_code(block.type))
+                self.losses.add(block_loss(block.type))
                 return [{"type": "input_text", "text": _described(block)}]
         return []
 
@@ -251,11 +252,13 @@ class Items:
     def _item(self, block: Opaque) -> None:
         """An item that this protocol alone has goes out as it came."""
         if block.protocol != NAME:
-            self.losses.add(foreign_code(block.type))
+            self.losses.add(block_loss(block.type))
         elif self._own:
             self._out.append(block.value)
         else:
-            self.losses.add(item_code(block.type))  # found its way here through another client: its provider is unknown
+            self.losses.add(
+                block_loss(block.type)
+            )  # found its way here through another client: its provider is unknown
 
     def _text(self, block: Text | Refusal) -> JsonObject:
         part: JsonObject = {"type": "input_text", "text": block.text}

@@ -14,7 +14,8 @@ import orjson
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
-from engine.protocols.openai_responses.words import FIELD_CODES, item_code, made_by_model, text, tool_code
+from engine.protocols.openai_responses.words import FIELD_CODES, made_by_model, text
+from engine.protocols.unshared import block_loss, tool_loss
 
 _MAX_NAMES = 64
 _MAX_TEXT = 32768
@@ -110,7 +111,7 @@ def _tools(found: Survey, tools: Any, names: list[str], *, nested: bool = False)
                 requires.add("tool_search")
         else:
             found.server_tools += 1
-            requires.add(tool_code(str(kind)))
+            requires.add(tool_loss(str(kind)))
             if kind == "mcp":
                 requires.add("server_tool")  # the provider runs what the server offers
 
@@ -205,7 +206,7 @@ def _special(found: Survey, item: JsonObject, kind: str, names: list[str]) -> st
     if kind == "configuration_update":
         found.requires.add("effort")
         return ""
-    found.requires.add(item_code(kind))
+    found.requires.add(block_loss(kind))
     if made_by_model(kind):
         return "assistant"
     return "tool" if kind.endswith("_output") else "user"

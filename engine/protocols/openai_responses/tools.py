@@ -7,9 +7,10 @@ from typing import Any
 
 from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolChoice, ToolResult
-from engine.protocols.openai_responses.words import NAME, entries, text, tool_code
+from engine.protocols.openai_responses.words import NAME, entries, text
 from engine.protocols.tool_names import ToolNames, flat
 from engine.protocols.tool_schemas import is_closed, object_schema
+from engine.protocols.unshared import tool_loss
 
 _KNOWN = frozenset({"type", "name", "description", "parameters", "strict", "defer_loading", "tools"})
 
@@ -60,7 +61,7 @@ def write_tools(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: s
             if tool.protocol == NAME:
                 written.append(dict(tool.extra))
             else:
-                losses.add(tool_code(text(tool.extra.get("type"))))
+                losses.add(tool_loss(text(tool.extra.get("type"))))
             continue
         if "cache_control" in tool.extra and not own:
             losses.add("cache_control")

@@ -80,65 +80,12 @@ FOREIGN_CODES: Mapping[str, str] = {
 }
 """Top-level extras of the other protocols that can't be said here → loss code."""
 
-_ITEM_CODES: Mapping[str, str] = {
-    "tool_search_call": "tool_search",
-    "tool_search_output": "tool_search",
-    "compaction": "compaction",
-    "compaction_summary": "compaction",
-    "context_compaction": "compaction",
-    "compaction_trigger": "compaction",
-    "item_reference": "previous_response",
-    "mcp_list_tools": "server_tool.result",
-    "mcp_approval_request": "server_tool.result",
-    "mcp_approval_response": "server_tool.result",
-    "program": "server_tool.result",
-    "program_output": "server_tool.result",
-}
-
-_FOREIGN_BLOCKS: Mapping[str, str] = {
-    "server_tool_use": "server_tool.result",
-    "mcp_tool_use": "server_tool.result",
-    "tool_search_tool_result": "tool_search",
-    "tool_reference": "tool_search",
-    "tool_addition": "tool_search",
-    "container_upload": "container",
-    "compaction": "compaction",
-    "input_audio": "audio",
-    "audio": "audio",
-    "image": "container",
-    "document": "container",
-}
-"""Images and documents are opaque only when their provider keeps them."""
-
 _MADE_BY_MODEL = frozenset({"mcp_list_tools", "mcp_approval_request", "program", "program_output", "compaction"})
-
-
-def item_code(kind: str) -> str:
-    """The loss code of an item that only this protocol has."""
-    if code := _ITEM_CODES.get(kind):
-        return code
-    return "server_tool.result" if kind.endswith(("_call", "_call_output")) else "unknown_block"
-
-
-def foreign_code(kind: str) -> str:
-    """The loss code of a block that only another protocol has."""
-    if code := _FOREIGN_BLOCKS.get(kind):
-        return code
-    return "server_tool.result" if kind.endswith("_tool_result") else "unknown_block"
 
 
 def made_by_model(kind: str) -> bool:
     """True for items that stand in an answer, so that they belong to the assistant's turn in a history."""
     return kind in _MADE_BY_MODEL or kind.endswith("_call")
-
-
-def tool_code(kind: str) -> str:
-    """The loss code of an offered tool that is neither a function, nor custom, nor a namespace."""
-    if kind.startswith("web_search"):
-        return "web_search"
-    if kind.startswith("tool_search"):
-        return "tool_search"
-    return "container" if kind.startswith("mcp") else "server_tool"
 
 
 def is_part(kind: str) -> bool:

@@ -1,0 +1,53 @@
+"""What only one protocol has: loss codes of its blocks, items and provider-run tools.
+
+Surveys and encoders of all protocols ask here, so that a loss is reported under the code by which it was announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_BLOCKS: Mapping[str, str] = {
+    "server_tool_use": "server_tool.result",
+    "mcp_tool_use": "server_tool.result",
+    "mcp_list_tools": "server_tool.result",
+    "mcp_approval_request": "server_tool.result",
+    "mcp_approval_response": "server_tool.result",
+    "program": "server_tool.result",
+    "program_output": "server_tool.result",
+    "tool_reference": "tool_search",
+    "tool_addition": "tool_search",
+    "tool_search_call": "tool_search",
+    "tool_search_output": "tool_search",
+    "tool_search_tool_result": "tool_search",
+    "compaction": "compaction",
+    "compaction_summary": "compaction",
+    "compaction_trigger": "compaction",
+    "context_compaction": "compaction",
+    "item_reference": "previous_response",
+    "container_upload": "container",
+    "input_audio": "audio",
+    "audio": "audio",
+    "image": "container",
+    "document": "container",
+    "input_image": "container",
+    "input_file": "container",
+    "file": "container",
+}
+"""Images and files are of one protocol alone only where their provider keeps them."""
+
+_RESULTS = ("_tool_result", "_call", "_call_output")
+
+
+def block_loss(kind: str) -> str:
+    """The loss code of a block or item whose `type` no other protocol knows."""
+    return _BLOCKS.get(kind) or ("server_tool.result" if kind.endswith(_RESULTS) else "unknown_block")
+
+
+def tool_loss(kind: str) -> str:
+    """The loss code of an offered tool of type `kind` that its provider would run."""
+    if kind.startswith("web_search"):
+        return "web_search"
+    if kind.startswith("tool_search"):
+        return "tool_search"
+    return "container" if kind.startswith("mcp") else "server_tool"
