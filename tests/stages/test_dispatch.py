@@ -1,0 +1,250 @@
+"""Attempts: whom a login may go to, what is waited for, which failure the client hears of, what an event tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.emulator import Emulator, Fault
+from tests.emulator.models import Model
+from tests.judge import judged
+from tests.spine import KEY, PROTOCOLS, Behind, Call, Spine, Wire, body, policy, spine
+from tests.stages.test_preserve import WHOLE
+
+ROWS = {"m": Model()}
+LOGIN = {"x-sbgw-key": KEY, "authorization": "Bearer canary-callers-login"}
+
+
+class Two:
+    """Two bare providers that keep what they are sent; `failing` ones answer 500."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[Call]] = {"first": [], "second": []}
+        self.failing: set[str] = set()
+        self.body: dict[str, bytes] = {}
+        self.status = "500 Oops"
+
+    def player(self, name: str) -> Any:
+        async def play(call: Call) -> None:
+            self.calls[name].append(call)
+            if name in self.failing:
+                await call.open("application/json", self.status)
+                await call.write(self.body.get(name, b'{"error": {"message": "it broke", "type": "server_error"}}'))
+            else:
+                wire = "anthropic-messages" if "/v1/messages" in call.head.decode() else "openai-chat"
+                await call.open("application/json")
+                await call.write(WHOLE[wire])
+
+        return play
+
+    def heads(self, name: str) -> str:
+        return "".join(call.head.decode() for call in self.calls[name])
+
+
+@pytest.fixture
+def two() -> Two:
+    """Both healthy."""
+    return Two()
+
+
+@asynccontextmanager
+async def served(two: Two, first: dict[str, Any], second: dict[str, Any], **sections: Any) -> AsyncIterator[Spine]:
+    async with Wire(two.player("first")) as one, Wire(two.player("second")) as other:
+        wires = (first.pop("wires", ("anthropic-messages",)), second.pop("wires", ("anthropic-messages",)))
+        behind = (Behind("first", one.url, wires[0], row=first), Behind("second", other.url, wires[1], row=second))
+        async with spine(
+            policy(*behind, **sections), env={"FIRST_KEY": "key-of-first", "SECOND_KEY": "key-of-second"}
+        ) as gate:
+            yield gate
+
+
+CLIENT = {"auth": "client"}
+
+
+async def test_the_callers_login_goes_to_its_vendor(two: Two) -> None:
+    """`auth: client` passes the caller's credential and no key of ours, and the organisation with it."""
+    async with served(two, {**CLIENT}, {}) as gate:
+        await gate.ask("anthropic-messages", headers={**LOGIN, "openai-organization": "o", "anthropic-beta": "oauth-1"})
+    assert "canary-callers-login" in two.heads("first")
+    assert [
+        word for word in (KEY, "key-of-first", "key-of-second", "openai-organization") if word in two.heads("first")
+    ] == []
+
+
+async def test_the_callers_login_stays_out_of_a_fallback(two: Two) -> None:
+    """The second vendor gets its own key and nothing of the caller's."""
+    two.failing = {"first"}
+    async with served(two, {**CLIENT}, {}) as gate:
+        answer = await gate.ask("anthropic-messages", headers=LOGIN)
+        event = await gate.event(answer.headers["x-sbgw-event"])
+    assert answer.status == 200
+    assert "key-of-second" in two.heads("second")
+    assert "canary-callers-login" not in two.heads("second")
+    assert "canary-callers-login" not in repr(event)
+
+
+async def test_the_callers_login_goes_to_one_vendor_only(two: Two) -> None:
+    """Of two rows that take it, the second never sees it."""
+    two.failing = {"first"}
+    async with served(two, {**CLIENT}, {**CLIENT}) as gate:
+        answer = await gate.ask("anthropic-messages", headers=LOGIN)
+        event = await gate.event(answer.headers["x-sbgw-event"])
+    assert answer.status == 500
+    assert two.calls["second"] == []
+    assert [attempt["meaning"] for attempt in event["attempts"]] == ["server_error", "incompatible"]
+
+
+async def test_the_callers_login_is_not_translated_to_another_vendor(two: Two) -> None:
+    """A client of one protocol is logged in at that protocol's vendor: the login does not go out on another wire."""
+    async with served(two, {**CLIENT, "wires": ("openai-chat",)}, {}) as gate:
+        answer = await gate.ask("anthropic-messages", headers=LOGIN)
+    assert answer.status == 200
+    assert two.calls["first"] == []
+    assert "canary-callers-login" not in two.heads("second")
+
+
+@pytest.mark.parametrize("given", [{"x-sbgw-key": KEY}, {"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}])
+async def test_our_own_key_is_no_login(two: Two, given: dict[str, str]) -> None:
+    """A caller that presents the gateway's key alone has no login to pass: the vendor is not asked."""
+    async with served(two, {**CLIENT}, {}) as gate:
+        answer = await gate.ask("anthropic-messages", headers=given)
+    assert answer.status == 200
+    assert two.calls["first"] == []
+    assert KEY not in two.heads("second")
+
+
+async def test_a_callers_bad_login_does_not_cool_the_vendor_down(two: Two) -> None:
+    """The next caller's good one is tried there again."""
+    two.failing, two.status = {"first"}, "401 Unauthorized"
+    async with served(two, {**CLIENT}, {}) as gate:
+        await gate.ask("anthropic-messages", headers=LOGIN)
+        two.failing = set()
+        await gate.ask("anthropic-messages", headers=LOGIN)
+    assert len(two.calls["first"]) == 2
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_vendor_that_quotes_our_key_is_not_quoted(two: Two, protocol: str, *, stream: bool) -> None:
+    """The key is taken out of the error body, the event and the log."""
+    two.failing, two.status = {"first", "second"}, "401 Unauthorized"
+    for name in ("first", "second"):
+        two.body[name] = (
+            b'{"type":"error","error":{"type":"authentication_error","message":"bad key: key-of-%s!"}}' % name.encode()
+        )
+    async with served(two, {}, {"wires": ("openai-chat",)}) as gate:
+        answer = await gate.ask(protocol, stream=stream)
+        event = await gate.event(answer.headers["x-sbgw-event"])
+        told = answer.body.decode() + repr(answer.headers) + repr(event) + repr(gate.logged)
+    assert "key-of" not in told
+    assert judged(answer).error
+
+
+async def test_retry_after_is_waited_for_and_recorded() -> None:
+    """With nobody else, a short wait that the vendor names is kept, and the event says so."""
+    async with Emulator(models=ROWS) as emu:
+        text = policy(Behind("first", emu.url, ("openai-chat",)))
+        async with spine(text, env={"FIRST_KEY": emu.key}) as gate:
+            waits: list[float] = []
+            gate.gateway.services.sleep = lambda seconds: _note(waits, seconds)
+            emu.fail_next(Fault("429", retry_after=2))
+            answer = await gate.ask("openai-chat")
+            event = await gate.event(answer.headers["x-sbgw-event"])
+    assert (answer.status, waits) == (200, [2.0])
+    assert [attempt["waitedMs"] for attempt in event["attempts"]] == [0, 2000]
+
+
+async def _note(waits: list[float], seconds: float) -> None:
+    waits.append(seconds)
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"),
+    [(Fault("429", retry_after=60, times=9), 1), (Fault("429", times=9), 1), (Fault("529", times=9), 3)],
+)
+async def test_how_often_one_provider_is_tried(fault: Fault, tries: int) -> None:
+    """A long or untold rate limit is the client's to wait for; an overload is tried twice more."""
+    async with Emulator(models=ROWS) as emu:
+        text = policy(Behind("first", emu.url, ("anthropic-messages",)))
+        async with spine(text, env={"FIRST_KEY": emu.key}) as gate:
+            emu.fail_next(Fault(fault.kind, fault.retry_after, fault.times))
+            answer = await gate.ask("anthropic-messages")
+    assert answer.status in (429, 529)
+    assert len(emu.requests) == tries
+
+
+async def test_the_client_hears_the_failure_it_can_act_upon() -> None:
+    """Rate limit before server error, whichever came first."""
+    async with Emulator(models=ROWS) as one, Emulator(models=ROWS) as two:
+        behind = (Behind("first", one.url, ("openai-chat",)), Behind("second", two.url, ("openai-chat",)))
+        async with spine(policy(*behind), env={"FIRST_KEY": one.key, "SECOND_KEY": two.key}) as gate:
+            one.fail_next(Fault("500", times=9))
+            two.fail_next(Fault("429", retry_after=60, times=9))
+            answer = await gate.ask("openai-chat")
+    assert (answer.status, answer.headers["retry-after"]) == (429, "60")
+
+
+async def test_a_larger_window_is_asked_when_the_first_is_too_small() -> None:
+    """Too long for one model: only candidates with a larger window are tried."""
+    async with Emulator(models=ROWS) as one, Emulator(models=ROWS) as two, Emulator(models=ROWS) as three:
+        wires = ("openai-chat",)
+        behind = (
+            Behind("first", one.url, wires),
+            Behind("second", two.url, wires, model={"context": 100_000}),
+            Behind("third", three.url, wires, model={"context": 400_000}),
+        )
+        env = {b.key_env: e.key for b, e in zip(behind, (one, two, three), strict=True)}
+        async with spine(policy(*behind), env=env) as gate:
+            one.fail_next(Fault("context"))
+            answer = await gate.ask("openai-chat")
+    assert answer.headers["x-sbgw-model"] == "third/m"
+    assert two.requests == []
+
+
+async def test_the_policy_says_what_falls_back(two: Two) -> None:
+    """`fallback.on` without server errors: the second provider is not asked."""
+    two.failing = {"first"}
+    async with served(two, {}, {}, fallback={"on": ["rate_limit"]}) as gate:
+        answer = await gate.ask("anthropic-messages")
+    assert (answer.status, two.calls["second"]) == (500, [])
+
+
+async def test_no_attempt_begins_after_the_deadline(two: Two) -> None:
+    """The whole chain has one deadline."""
+    two.failing = {"first"}
+    async with served(two, {}, {}, fallback={"total_seconds": 1}) as gate:
+        now = gate.gateway.services.monotonic
+        ticks = iter(range(10_000))
+        gate.gateway.services.monotonic = lambda: now() + next(ticks)
+        answer = await gate.ask("anthropic-messages")
+    assert (answer.status, two.calls["second"]) == (500, [])
+
+
+async def test_a_request_that_cannot_be_said_is_the_callers_fault(two: Two) -> None:
+    """A body that only the translation finds wrong is a 400, its attempt is no cancellation, and nobody was asked."""
+    async with served(two, {}, {}) as gate:
+        asked = body("openai-chat") | {
+            "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": 7}]}]
+        }
+        answer = await gate.ask("openai-chat", asked)
+        events = gate.events()
+    assert answer.status == 400
+    assert [attempt["meaning"] for attempt in events[0].get("attempts", [])] in ([], ["invalid_request"])
+    assert two.calls == {"first": [], "second": []}
+
+
+async def test_a_name_that_no_header_can_hold() -> None:
+    """A wildcard provider serves whatever name the client gives; the answer's headers stay one line of ASCII."""
+    async with Wire(Two().player("first")) as wire:
+        behind = Behind("first", wire.url, ("openai-chat",), row={"wildcard": True})
+        text = policy(behind, routes={"fallback_safe": ["requested", "first"], "cheap_edit": ["requested", "first"]})
+        async with spine(text, env={"FIRST_KEY": "k"}) as gate:
+            for name in ("a\r\nx-evil: 1", "ä🟢", "a b\tc\x00"):
+                for stream in (False, True):
+                    answer = await gate.ask("openai-chat", body("openai-chat", model=f"first/{name}", stream=stream))
+                    assert answer.status == 200, answer.body
+                    assert "x-evil" not in answer.headers
+                    assert answer.headers["x-sbgw-model"].isascii()
