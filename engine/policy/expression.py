@@ -182,7 +182,7 @@ class Scope:
 
 def _bound(source: str, checked: Checked, *, candidate: bool, span: Span | None) -> Expression:
     program = checked.program()
-    return Expression(source, checked, program, program.eval, candidate, span)
+    return Expression(source, checked, program, program.evaluator(), candidate, span)
 
 
 def evaluate(expression: Expression, facts: Facts) -> tuple[bool | None, str]:
