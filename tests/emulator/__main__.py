@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 
 from tests.emulator.chat_profiles import PROFILES
@@ -15,14 +16,19 @@ async def serve(options: argparse.Namespace) -> None:
     """Run until interrupted, one line for each request."""
     script = tool_loop(options.folder).script if options.folder else Script((Turn("Hello from the emulator."),))
     async with Emulator(script, options.profile, key=options.key, port=options.port, pace=options.pace) as emulator:
-        for _wire in ("anthropic-messages", "openai-responses", "openai-chat"):
-            pass
+        for wire in ("anthropic-messages", "openai-responses", "openai-chat"):
+            _say(f"{wire}: {emulator.url(wire)}")
         told = 0
         while True:
             await asyncio.sleep(0.2)
-            for _seen in emulator.requests[told:]:
-                pass
+            for seen in emulator.requests[told:]:
+                _say(f"{seen.wire}: {seen.verdict or 'accepted'}")
             told = len(emulator.requests)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
