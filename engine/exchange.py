@@ -17,15 +17,17 @@ from engine.llm.protocol import StreamEncoder, Survey, Tapped, Target, WireProto
 from engine.llm.stream import StreamEvent
 from engine.policy.clients import ClientIdentity
 from engine.policy.decision import Candidate, Decision, Facts
+from engine.providers.heard import Heard
 
 if TYPE_CHECKING:
     from engine.policy.decide import Case
     from engine.policy.model import Policy
     from engine.providers.credentials import Credentials
     from engine.providers.health import Health
-    from engine.providers.prices import Cost, PriceTable
+    from engine.providers.prices import PriceTable
     from engine.providers.transport import Transport, Upstream
     from engine.shadow import Shadow
+    from engine.stages.bill import Bill
     from engine.stages.client_stream import ClientStream
     from engine.store.ledger import Ledger, NullLedger
     from engine.store.sessions import Sessions
@@ -83,6 +85,8 @@ class Answer:
     """Says `events` to the client. Made before the request was dropped, which it may echo."""
     tapped: Tapped | None = None
     """What is known of a whole preserved answer."""
+    heard: Heard = field(default_factory=Heard)
+    """How much of a stream came."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -142,7 +146,8 @@ class Exchange:
     reply: Reply | None = None
     tapped: Tapped | None = None
     """Usage, stop reason and model of the answer as far as it came."""
-    cost: Cost | None = None
+    bill: Bill | None = None
+    """Set when the exchange is recorded."""
     first_event_ms: float | None = None
     cancelled: bool = False
     path: list[str] = field(default_factory=list)

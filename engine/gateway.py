@@ -159,8 +159,8 @@ class Gateway:
             await pipeline.run(exchange, services)
         finally:
             services.metrics.in_flight -= 1
-            if exchange.cost is not None and exchange.cost.usd:
-                self._spent.add(exchange.wall, exchange.cost.usd)
+            if exchange.bill is not None and exchange.bill.total_usd:
+                self._spent.add(exchange.wall, exchange.bill.total_usd)
 
 
 def _loaded(policy: Policy, prices: PriceTable) -> Loaded:

@@ -7,6 +7,8 @@ Rules kept here:
   estimate is kept beside the provider's figure.
 - Prices of the table may depend on the size of the prompt, on the date, on the hour and on the service tier. All of that is
   resolved into `_Rates`, floats per token; a property test holds them against the table's own calculation.
+- A reported 0 beside a known price is no report: some vendors fill the field in without meaning it, and a budget that
+  believed it would never be used up.
 - A cached or written token without a price of its own is billed like any other input token.
 
 The price table is the package `genai-prices` with the data it ships; nothing is fetched. Importing it takes a tenth of a
@@ -172,7 +174,7 @@ class PriceTable:
     def cost(self, ref: str, usage: Usage, at: datetime) -> Cost:
         """What an answer of `provider/name` with that usage cost. `at` is when it was asked for, with a time zone."""
         estimate = self._estimate(ref, usage, at)
-        if usage.cost_usd is not None:
+        if usage.cost_usd is not None and (usage.cost_usd > 0 or (usage.cost_usd == 0 and not estimate.usd)):
             return Cost(usage.cost_usd, "provider", estimate.table, estimate.usd)
         return estimate
 

@@ -186,10 +186,10 @@ async def _answer(
         if kind == "text/html":
             raise ProviderError("the provider answered with a web page", meaning="broken", in_stream=True)
         if candidate.preserve:
-            answer.relay = await committed_relay(upstream, wire.stream_tap(quirks=target.quirks))
+            answer.relay = await committed_relay(upstream, wire.stream_tap(quirks=target.quirks), answer.heard)
         else:
             answer.events = await committed_events(
-                upstream, wire.stream_decoder(quirks=target.quirks, request=translation.request)
+                upstream, wire.stream_decoder(quirks=target.quirks, request=translation.request), answer.heard
             )
         return answer
     raw = await upstream.read()

@@ -18,6 +18,7 @@ from engine.llm.errors import ProviderError
 from engine.llm.protocol import StreamDecoder, StreamTap, Tapped
 from engine.llm.stream import Failure, Finish, Progress, Start, StreamEvent
 from engine.protocols.sse import SSEParser
+from engine.providers.heard import Heard
 
 if TYPE_CHECKING:
     from engine.providers.transport import Upstream
@@ -31,10 +32,11 @@ _T = TypeVar("_T")
 class RelayedFrames:
     """Bytes in, whole frames out, while `tapped` tells what has been heard."""
 
-    __slots__ = ("_held", "_length", "_parser", "_tap", "_withheld", "tapped")
+    __slots__ = ("_heard", "_held", "_length", "_parser", "_tap", "_withheld", "tapped")
 
-    def __init__(self, tap: StreamTap) -> None:
+    def __init__(self, tap: StreamTap, heard: Heard) -> None:
         self._tap = tap
+        self._heard = heard
         self._parser = SSEParser()
         self._length = 0
         self._held = b""
@@ -48,6 +50,7 @@ class RelayedFrames:
         self._length += len(chunk)
         failed, at = self.tapped.error is not None, 0
         for event in self._parser.feed(chunk):
+            self._heard.frame(event.data)
             self.tapped = self._tap.feed(event)
             at += self.tapped.error is None
         data = self._held + chunk if self._held else chunk
@@ -74,9 +77,9 @@ class RelayedFrames:
             self.tapped = replace(self.tapped, error=error)
 
 
-async def committed_relay(upstream: Upstream, tap: StreamTap) -> AsyncGenerator[Relayed, None]:
+async def committed_relay(upstream: Upstream, tap: StreamTap, heard: Heard) -> AsyncGenerator[Relayed, None]:
     """A preserved stream, read up to its first content. Raises ProviderError for one that fails before."""
-    source = _relay(upstream, tap)
+    source = _relay(upstream, tap, heard)
     held: list[Relayed] = []
     async for piece in source:
         held.append(piece)
@@ -90,9 +93,11 @@ async def committed_relay(upstream: Upstream, tap: StreamTap) -> AsyncGenerator[
     return _resumed(Relayed(b"".join(piece.data for piece in held), held[-1].tapped), source)
 
 
-async def committed_events(upstream: Upstream, decoder: StreamDecoder) -> AsyncGenerator[list[StreamEvent], None]:
+async def committed_events(
+    upstream: Upstream, decoder: StreamDecoder, heard: Heard
+) -> AsyncGenerator[list[StreamEvent], None]:
     """A translated stream, read up to its first content. Raises ProviderError for one that fails before."""
-    source = _events(upstream, decoder)
+    source = _events(upstream, decoder, heard)
     held: list[StreamEvent] = []
     async for events in source:
         held += events
@@ -107,9 +112,9 @@ async def committed_events(upstream: Upstream, decoder: StreamDecoder) -> AsyncG
     return _resumed([event for event in held if not isinstance(event, Progress)], source)
 
 
-async def _relay(upstream: Upstream, tap: StreamTap) -> AsyncGenerator[Relayed, None]:
+async def _relay(upstream: Upstream, tap: StreamTap, heard: Heard) -> AsyncGenerator[Relayed, None]:
     """The frames as they come. What is known to end the answer, or to have broken it, comes in the last piece."""
-    frames, last = RelayedFrames(tap), b""
+    frames, last = RelayedFrames(tap, heard), b""
     async with aclosing(upstream.chunks()) as chunks:
         try:
             async for chunk in chunks:
@@ -130,13 +135,16 @@ async def _relay(upstream: Upstream, tap: StreamTap) -> AsyncGenerator[Relayed, 
         yield Relayed(last, frames.tapped)
 
 
-async def _events(upstream: Upstream, decoder: StreamDecoder) -> AsyncGenerator[list[StreamEvent], None]:
+async def _events(upstream: Upstream, decoder: StreamDecoder, heard: Heard) -> AsyncGenerator[list[StreamEvent], None]:
     """The events as they come, up to the answer's end."""
     parser = SSEParser()
     async with aclosing(upstream.chunks()) as chunks:
         try:
             async for chunk in chunks:
-                events = [out for event in parser.feed(chunk) for out in decoder.feed(event)]
+                events: list[StreamEvent] = []
+                for event in parser.feed(chunk):
+                    heard.frame(event.data)
+                    events += decoder.feed(event)
                 if events:
                     yield events
                     if isinstance(events[-1], Finish | Failure):

@@ -9,6 +9,7 @@ from engine import __version__
 from engine.exchange import Attempt, Exchange, Services
 from engine.llm.protocol import Tapped
 from engine.policy.availability import availability_json
+from engine.stages.bill import Bill, bill
 from engine.stages.stage import Stage
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of
 
@@ -19,7 +20,7 @@ class Record(Stage):
     needs: ClassVar[frozenset[str]] = frozenset({"reply"})
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
-        price(exchange, services)
+        exchange.bill = bill(exchange, services.prices)
         event = event_of(exchange, services.monotonic())
         if exchange.shadow is not None:
             event = replace(event, shadow=exchange.shadow.opinion(exchange))
@@ -45,16 +46,10 @@ def open_event(exchange: Exchange) -> Event:
     )
 
 
-def price(exchange: Exchange, services: Services) -> None:
-    """What the answer cost, as far as it came and prices are known. Fills `exchange.cost`."""
-    if exchange.answer is None or exchange.tapped is None or exchange.tapped.usage is None:
-        return
-    exchange.cost = services.prices.cost(exchange.answer.candidate.ref, exchange.tapped.usage, exchange.wall)
-
-
 def event_of(exchange: Exchange, now: float) -> Event:
     """The finished exchange as its event; `now` in monotonic seconds."""
-    facts, decision, cost = exchange.facts, exchange.decision, exchange.cost
+    facts, decision, owed = exchange.facts, exchange.decision, exchange.bill or Bill()
+    cost = owed.cost
     answer, survey, reply = exchange.answer, exchange.survey, exchange.reply
     tapped = exchange.tapped or Tapped()
     usage = tapped.usage
@@ -85,6 +80,9 @@ def event_of(exchange: Exchange, now: float) -> Event:
         cost_reported_usd=cost.usd if cost and cost.provenance == "provider" else None,
         cost_provenance=cost.provenance if cost else "",
         price_table=cost.table if cost else "",
+        cost_basis=owed.basis,
+        wasted_usd=owed.wasted_usd,
+        requested_usd=owed.requested_usd,
         latency_ms=round((now - exchange.started) * 1000, 2),
         first_event_ms=_rounded(exchange.first_event_ms),
         status=_status(exchange),
@@ -155,5 +153,5 @@ def _remember(exchange: Exchange, services: Services) -> None:
         model=exchange.answer.candidate.ref if exchange.answer else "",
         tool_results=request["tool_results"],
         tool_errors=request["tool_errors"],
-        cost_usd=exchange.cost.usd if exchange.cost else None,
+        cost_usd=exchange.bill.total_usd if exchange.bill else None,
     )

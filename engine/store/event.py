@@ -105,6 +105,13 @@ class Event:
     """Where the cost comes from: `provider override catalogue unknown`."""
     price_table: str = ""
     """Name and version of the price table used."""
+    cost_basis: str = ""
+    """What the estimate was counted by: `usage` (as the provider told), `partial` (the answer broke off; the prompt's count was
+    told), `sizes` (nothing was told). Empty when there is no cost."""
+    wasted_usd: float | None = None
+    """Estimate for attempts that were given up while the provider worked; no part of the answer's cost."""
+    requested_usd: float | None = None
+    """What the same tokens would have cost on the model asked for; of a refused request, its estimate there."""
     stop_reason: str = ""
     first_event_ms: float | None = None
     """Until the answer's first content."""
@@ -116,8 +123,13 @@ class Event:
 
     @property
     def cost_usd(self) -> float | None:
-        """The best known cost: the provider's own figure, else the estimate."""
+        """The answer's best known cost: the provider's own figure, else the estimate."""
         return self.cost_estimate_usd if self.cost_reported_usd is None else self.cost_reported_usd
+
+    @property
+    def total_usd(self) -> float | None:
+        """That and what was wasted on the way to it, as far as known; None when nothing is."""
+        return self.cost_usd if self.wasted_usd is None else (self.cost_usd or 0.0) + self.wasted_usd
 
     def to_json(self) -> JsonObject:
         """The event by its schema; absent fields are left out, required ones always there."""

@@ -448,4 +448,4 @@ def _find(events: list[Event], event_id: str) -> Event | None:
 
 def _spent(events: list[Event], since: datetime) -> float:
     start = timestamp_of(since)
-    return sum(event.cost_usd or 0.0 for event in events if event.timestamp >= start)
+    return sum(event.total_usd or 0.0 for event in events if event.timestamp >= start)

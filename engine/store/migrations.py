@@ -77,7 +77,18 @@ def _shadow(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE events ADD COLUMN shadow TEXT NOT NULL DEFAULT '{}'")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow)
+def _money(connection: sqlite3.Connection) -> None:
+    """What a cost rests on, what was paid for nothing, and what the model asked for would have cost."""
+    connection.execute("ALTER TABLE events ADD COLUMN cost_basis TEXT NOT NULL DEFAULT ''")
+    connection.execute("ALTER TABLE events ADD COLUMN wasted_usd REAL")
+    connection.execute("ALTER TABLE events ADD COLUMN requested_usd REAL")
+    connection.execute("DROP INDEX events_timestamp")
+    connection.execute(
+        "CREATE INDEX events_timestamp ON events (timestamp, cost_estimate_usd, cost_reported_usd, wasted_usd)"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow, _money)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

@@ -17,7 +17,7 @@ from typing import Self
 from engine.policy.replay import Record
 from engine.store.event import Event, timestamp_of
 from engine.store.export import RECORDED, record_of_row
-from engine.store.rows import ANY, Condition, Filter, count, fetch, select
+from engine.store.rows import ANY, KNOWN_USD, Condition, Filter, count, fetch, select
 
 BUSY_MS = 2_000
 """How long a statement waits for another process that holds the file."""
@@ -62,7 +62,7 @@ class Reader:
         """USD spent on requests that came at or after `since`, as far as costs are known."""
         with self._lock:
             row = self._connection.execute(
-                "SELECT total(coalesce(cost_reported_usd, cost_estimate_usd)) FROM events WHERE timestamp >= ?",
+                f"SELECT total({KNOWN_USD}) FROM events WHERE timestamp >= ?",  # noqa: S608
                 (timestamp_of(since),),
             ).fetchone()
         return float(row[0])

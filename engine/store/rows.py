@@ -85,6 +85,9 @@ _READ: dict[str, Callable[[Any], Any]] = {
 }
 
 
+KNOWN_USD = "coalesce(cost_reported_usd, cost_estimate_usd, 0.0) + coalesce(wasted_usd, 0.0)"
+"""What a request cost in all, as far as it is known, in SQL."""
+
 Condition = tuple[str, tuple[str, ...]]
 """SQL of our own with placeholders, and their values."""
 

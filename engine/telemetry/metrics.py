@@ -103,7 +103,7 @@ class Metrics:
         ):
             if tokens:
                 self._tokens.add((*served, kind), tokens)
-        if (cost := event.cost_usd) is not None:
+        if (cost := event.total_usd) is not None:
             self._cost.add(served, cost)
         elif event.status in ("success", "fallback_success") and not event.cache_hit:
             self._no_cost.add((provider, model))

@@ -93,7 +93,10 @@ def _usage(tokens: Usage) -> dict[str, Any]:
         "input_tokens": tokens.input,
         "cache_creation_input_tokens": tokens.cache_written,
         "cache_read_input_tokens": tokens.cached,
-        "cache_creation": {"ephemeral_5m_input_tokens": tokens.cache_written, "ephemeral_1h_input_tokens": 0},
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": tokens.cache_written - tokens.written_1h,
+            "ephemeral_1h_input_tokens": tokens.written_1h,
+        },
         "output_tokens": tokens.output,
         "service_tier": "standard",
     }

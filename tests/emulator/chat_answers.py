@@ -99,6 +99,7 @@ def usage(body: Mapping[str, Any], answer: Answer, cache: PromptCache) -> dict[s
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
+        **({} if tokens.cost is None else {"cost": tokens.cost}),
     }
 
 

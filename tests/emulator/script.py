@@ -25,7 +25,11 @@ class Usage:
     output: int
     cached: int = 0
     cache_written: int = 0
+    """Part of it that is kept for an hour: `written_1h`."""
     reasoning: int = 0
+    written_1h: int = 0
+    cost: float | None = None
+    """Chat: what the vendor says it charges."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from engine.store import migrations
 from engine.store.migrations import MIGRATIONS, LedgerTooNew, migrate
-from engine.store.rows import COLUMNS, SAVE, row_of
+from engine.store.rows import COLUMNS, KNOWN_USD, SAVE, row_of
 from tests.store.builders import full
 
 
@@ -76,7 +76,7 @@ def test_a_newer_file_is_left_alone(connection: sqlite3.Connection) -> None:
         ("SELECT id FROM events WHERE status = ? ORDER BY timestamp", "events_status"),
         ("SELECT id FROM events WHERE timestamp >= ?", "events_timestamp"),
         (
-            "SELECT total(coalesce(cost_reported_usd, cost_estimate_usd)) FROM events WHERE timestamp >= ?",
+            f"SELECT total({KNOWN_USD}) FROM events WHERE timestamp >= ?",
             "COVERING INDEX events_timestamp",
         ),
     ],

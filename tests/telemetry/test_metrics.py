@@ -58,7 +58,7 @@ def test_a_full_event_is_counted_everywhere() -> None:
         ("sbgw_tokens_total", f'{served},kind="output"'): 20,
         ("sbgw_tokens_total", f'{served},kind="cache_write"'): 7,
         ("sbgw_tokens_total", f'{served},kind="reasoning"'): 8,
-        ("sbgw_cost_usd_total", served): 0.5,
+        ("sbgw_cost_usd_total", served): 0.625,  # the wasted attempt is in it
         ("sbgw_request_duration_seconds_bucket", f'{timed},le="0.05"'): 1,
         ("sbgw_request_duration_seconds_sum", timed): 0.0315,
         ("sbgw_first_event_seconds_count", timed): 1,

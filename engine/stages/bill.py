@@ -1,0 +1,126 @@
+"""What a request cost: by the counts that the provider told, else by what came, and then it says so.
+
+Rules kept here:
+
+- Counts that were told are never mixed up with estimated ones: an event's token fields hold what the provider said, and
+  `basis` says what the cost rests on. `usage`: all counts were told. `partial`: the answer broke off, the prompt's count was
+  told. `sizes`: nothing was told, the prompt is estimated from its size and the answer from what came.
+- An attempt that we gave up on (time ran out, the client left) was under way at the provider and is paid for: its prompt is
+  counted, as an estimate, as wasted. One that the provider refused costs nothing.
+- What the same answer would have cost on the model that was asked for is worked out here and recorded, with today's prices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from engine.exchange import Exchange
+from engine.llm.errors import PolicyError
+from engine.llm.frozen import dataclass
+from engine.llm.messages import Usage
+from engine.providers.prices import Cost, PriceTable
+
+Basis = Literal["usage", "partial", "sizes", ""]
+
+_UNDER_WAY = frozenset({"timeout", "cancelled"})
+"""How attempts end that we gave up on while the provider worked."""
+
+_BYTES_PER_TOKEN = 4
+
+
+@dataclass(slots=True, frozen=True)
+class Bill:
+    """The money of one request; None is unknown, or none where nobody was asked."""
+
+    cost: Cost | None = None
+    """Of the answer."""
+    basis: Basis = ""
+    """What `cost` was counted by."""
+    wasted_usd: float | None = None
+    """Estimate for attempts that brought the client nothing."""
+    requested_usd: float | None = None
+    """What the answer would have cost on the model asked for; of a refused request, its estimate there."""
+
+    @property
+    def total_usd(self) -> float | None:
+        """Everything, as far as it is known; None when nothing is."""
+        usd = self.cost.usd if self.cost is not None else None
+        if self.wasted_usd is None:
+            return usd
+        return (usd or 0.0) + self.wasted_usd
+
+
+def bill(exchange: Exchange, prices: PriceTable) -> Bill:
+    """The bill of a finished exchange. Pure but for the price table's memory."""
+    answer, wasted = exchange.answer, _wasted(exchange, prices)
+    if answer is None:
+        return Bill(wasted_usd=wasted, requested_usd=_avoided(exchange, prices))
+    usage, basis = _counted(exchange)
+    cost = prices.cost(answer.candidate.ref, usage, exchange.wall)
+    return Bill(cost, basis if cost.usd is not None else "", wasted, _requested(exchange, prices, usage, cost))
+
+
+def _counted(exchange: Exchange) -> tuple[Usage, Basis]:
+    """The counts to price, and where they come from."""
+    tapped = exchange.tapped
+    told = (tapped.usage if tapped is not None else None) or Usage()
+    finished = tapped is not None and tapped.finished
+    if told.input_tokens is not None and told.output_tokens is not None and finished:
+        return told, "usage"
+    answer = exchange.answer
+    assert answer is not None
+    came = answer.heard.tokens
+    if answer.relay is None and answer.events is None and exchange.reply is not None:
+        came = len(exchange.reply.body) // _BYTES_PER_TOKEN
+    output = max(told.output_tokens or 0, came)
+    if told.input_tokens is not None:
+        return replace(told, output_tokens=output), "partial"
+    return replace(told, input_tokens=_prompt(exchange), output_tokens=output), "sizes"
+
+
+def _prompt(exchange: Exchange) -> int:
+    return int(exchange.facts["estimate"]["input_tokens"]) if exchange.facts else 0
+
+
+def _wasted(exchange: Exchange, prices: PriceTable) -> float | None:
+    served = exchange.attempts[-1] if exchange.answer is not None else None
+    found: float | None = None
+    for attempt in exchange.attempts:
+        if attempt is served or attempt.meaning not in _UNDER_WAY:
+            continue
+        usd = prices.estimate(attempt.candidate.ref, _prompt(exchange), 0, at=exchange.wall)
+        if usd is not None:
+            found = (found or 0.0) + usd
+    return found
+
+
+def _requested(exchange: Exchange, prices: PriceTable, usage: Usage, cost: Cost) -> float | None:
+    """The same tokens on the model that was asked for; its own cost where that is who answered."""
+    assert exchange.answer is not None
+    named = _named(exchange)
+    if exchange.answer.candidate.ref in named:
+        return cost.usd
+    for ref in named:
+        usd = prices.cost(ref, replace(usage, cost_usd=None), exchange.wall).usd
+        if usd is not None:
+            return usd
+    return None
+
+
+def _avoided(exchange: Exchange, prices: PriceTable) -> float | None:
+    """What a request that the policy refused would have cost, estimated."""
+    if not isinstance(exchange.error, PolicyError) or exchange.attempts or not exchange.facts:
+        return None
+    estimate = exchange.facts["estimate"]
+    for ref in _named(exchange):
+        usd = prices.estimate(ref, estimate["input_tokens"], estimate["output_tokens"], at=exchange.wall)
+        if usd is not None:
+            return usd
+    return None
+
+
+def _named(exchange: Exchange) -> tuple[str, ...]:
+    """`provider/name` of the models that the client's model name stands for."""
+    survey = exchange.survey
+    return tuple(model.ref for model in exchange.policy.catalogue.serving(survey.model)) if survey is not None else ()
