@@ -32,5 +32,7 @@ def shipped_policies() -> tuple[str, ...]:
     """Names of the shipped policies, sorted."""
     files = shipped_folder("policies").glob("*.yaml")
     return tuple(
-        sorted(f.stem for f in files if f.stem not in {"providers", "models"} and not f.stem.endswith(".test"))
+        sorted(
+            f.stem for f in files if f.stem not in {"providers", "models", "secrets"} and not f.stem.endswith(".test")
+        )
     )

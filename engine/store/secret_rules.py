@@ -1,0 +1,111 @@
+"""What secrets look like: the rows of `policies/secrets.yaml`, compiled. RE2 only, so no text can make a search slow.
+
+A row is read strictly: an unknown key, an expression that does not compile or a row that says nothing is a ValueError with
+the row's id, at load.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import re2
+import yaml
+
+from engine.llm.frozen import dataclass
+from engine.policy.shipped import find_shipped
+
+_START = r"(?:\b|\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u00[0-9a-fA-F]{2})"
+"""Where a word begins: in text, after an escape inside a JSON string, after a byte escaped in a URL."""
+
+_ASSIGNED = r"""[\w. -]{0,32}?(?:["'`\\\]*]|%22){0,6}\s{0,4}(?:=>|:=|[:=|]|%3[AaDd])\s{0,4}(?:["'`\\*]|%22){0,6}"""
+"""Between a name and its value, in the ways of JSON, YAML, shells, code, headers and URLs."""
+
+_GROUP = re2.compile(r"(?:^|[^\\])\((?:[^?]|$)")
+
+_KEYS = frozenset({"id", "keywords", "pattern", "inside", "near", "value", "entropy", "kinds", "except"})
+
+
+@dataclass(slots=True, frozen=True)
+class Rule:
+    """One row. The last group of `pattern` that took part is the secret."""
+
+    id: str
+    pattern: Any
+    keywords: tuple[bytes, ...]
+    """Expressions, one of which occurs in every text that `pattern` is found in."""
+    entropy: float
+    kinds: int
+    """How many of lower case, upper case and digits occur at least."""
+    exception: Any
+
+    def secret(self, value: bytes) -> bool:
+        """Whether what the pattern found is one: random enough, and not among the exceptions."""
+        if self.kinds and _kinds(value) < self.kinds:
+            return False
+        if self.entropy and entropy(value) < self.entropy:
+            return False
+        return self.exception is None or self.exception.search(value) is None
+
+
+@lru_cache(maxsize=1)
+def shipped_rules() -> tuple[Rule, ...]:
+    """The table that comes with the gateway. Compiling it takes tens of milliseconds."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return read_rules(yaml.load(find_shipped("policies", "secrets.yaml").read_bytes(), loader))  # noqa: S506 (safe)
+
+
+def read_rules(rows: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
+    """The rows compiled, in their order. Raises ValueError."""
+    return tuple(_rule(row) for row in rows)
+
+
+def entropy(value: bytes) -> float:
+    """Bits per byte of `value`, by the frequencies in it."""
+    length = len(value)
+    return -sum(n / length * math.log2(n / length) for n in Counter(value).values())
+
+
+def compiled(pattern: str, row: str) -> Any:
+    """`pattern` over bytes. Raises ValueError that names the row."""
+    options = re2.Options()
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    try:
+        return re2.compile(pattern.encode("latin-1"), options)
+    except re2.error as error:
+        raise ValueError(f"{row}: not a regular expression: {error}") from None
+
+
+def _rule(row: Mapping[str, Any]) -> Rule:
+    if "id" not in row:
+        raise ValueError("a row without id")
+    name = str(row["id"])
+    if unknown := row.keys() - _KEYS:
+        raise ValueError(f"{name}: unknown key '{min(unknown)}'")
+    if ("pattern" in row, "near" in row) not in {(True, False), (False, True)} or ("near" in row) != ("value" in row):
+        raise ValueError(f"{name}: a row has a pattern, or near and value")
+    if "pattern" in row and not row.get("keywords"):
+        raise ValueError(f"{name}: no keywords")
+    if "near" in row:
+        words = "|".join(_quoted(row["near"]))
+        source = f"(?i:{words}){_ASSIGNED}({row['value']})"
+        keywords = tuple(f"(?i:{word})".encode() for word in _quoted(row["near"]))
+    else:
+        source = row["pattern"] if _GROUP.search(row["pattern"]) else f"({row['pattern']})"
+        source = source if row.get("inside") else _START + source
+        keywords = tuple(word.encode() for word in _quoted(row["keywords"]))
+    exception = compiled(row["except"], name) if "except" in row else None
+    pattern = compiled(source, name)
+    return Rule(name, pattern, keywords, float(row.get("entropy", 0.0)), int(row.get("kinds", 0)), exception)
+
+
+def _quoted(words: Iterable[str]) -> list[str]:
+    return [re2.escape(word) for word in words]
+
+
+def _kinds(value: bytes) -> int:
+    return any(48 <= byte <= 57 for byte in value) + (value != value.lower()) + (value != value.upper())
