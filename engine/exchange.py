@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.providers.health import Health
     from engine.providers.prices import PriceTable
     from engine.providers.transport import Transport, Upstream
+    from engine.providers.ward import Trial
     from engine.shadow import Shadow
     from engine.stages.bill import Bill
     from engine.stages.client_stream import ClientStream
@@ -63,6 +64,10 @@ class Attempt:
     meaning: str = ""
     """Empty when it succeeded, else how it failed."""
     message: str = ""
+    passed_over: tuple[str, ...] = ()
+    """`provider/model` of those whose turn it was, but which were failing, or had as many attempts as they may."""
+    trial: Trial | None = None
+    """Its account with the providers' health, for what goes wrong after its answer has begun."""
 
 
 @dataclass(slots=True)
@@ -122,6 +127,8 @@ class Exchange:
     """The caller's own credential headers, for a provider with `auth: client`; empty when it sent only our key."""
     policy: Policy
     """The policy of this exchange; a reload does not touch it."""
+    login: str = ""
+    """Digest of `caller_credential`, empty without one."""
 
     shadow: Shadow | None = None
     """The policy that watches, if any."""

@@ -17,7 +17,7 @@ from engine.pipeline import Pipeline, compile_pipeline
 from engine.policy.clients import identify
 from engine.policy.model import Policy
 from engine.protocols.registry import PROTOCOLS
-from engine.providers.credentials import Credentials
+from engine.providers.credentials import Credentials, digest_of
 from engine.providers.health import Health
 from engine.providers.prices import PriceTable
 from engine.providers.simulated import SimulatedProvider
@@ -145,6 +145,7 @@ class Gateway:
             wall=services.now(),
             responder=responder,
             caller_credential=caller_credential or {},
+            login=digest_of(*caller_credential.values()) if caller_credential else "",
             policy=self.loaded.policy,
             shadow=self.shadow,
         )

@@ -4,7 +4,7 @@
     ├── ClientError                 the caller's request is at fault; never retried, never sent to another provider
     ├── AuthenticationError         the caller's key for this gateway is missing or wrong
     ├── PolicyError                 the policy refuses: a deny rule, or no candidate is left (`reasons` says why each dropped)
-    ├── ProviderError               the provider failed; `meaning` says how, which decides retry and fallback
+    ├── ProviderError               the provider failed; `meaning` says how; `engine.llm.meanings` what that does
     └── InternalError               a defect of ours
 
 A message never holds a header, a key, a URL's query or a prompt. Each protocol encodes the tree in its own envelope.
@@ -12,43 +12,9 @@ A message never holds a header, a key, a URL's query or a prompt. Each protocol 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-Meaning = Literal[
-    "invalid_request",  # the request itself: no retry, no other provider
-    "context_length",  # too long for this model: only a larger window helps
-    "authentication",  # our key for the provider is bad
-    "permission",  # the key may not use this model
-    "not_found",  # no such model there
-    "rate_limit",  # wait, then the same provider will do
-    "quota",  # out of money or allowance: waiting does not help soon
-    "overloaded",  # the provider is full
-    "content_policy",  # refused for its content
-    "incompatible",  # this model can't do what the request needs
-    "broken",  # an answer that is not one: HTML, bad JSON, missing terminal event
-    "server_error",  # 5xx without further meaning
-    "unreachable",  # no connection
-    "timeout",  # connect, first event, idle or total time ran out
-]
-"""What a provider's failure means (`notes/providers.md` §9.5 sorted by what one can do about it)."""
-
-STATUS: dict[Meaning, int] = {
-    "invalid_request": 400,
-    "context_length": 400,
-    "authentication": 502,
-    "permission": 403,
-    "not_found": 404,
-    "rate_limit": 429,
-    "quota": 429,
-    "overloaded": 529,
-    "content_policy": 400,
-    "incompatible": 400,
-    "broken": 502,
-    "server_error": 502,
-    "unreachable": 502,
-    "timeout": 504,
-}
-"""The HTTP status a client sees when the provider gave none. A provider's bad key is 502 to the client: its own key is fine."""
+from engine.llm.meanings import EFFECTS, Meaning
 
 
 class GatewayError(Exception):
@@ -124,7 +90,9 @@ class ProviderError(GatewayError):
         headers: dict[str, str] | None = None,
         in_stream: bool = False,
     ) -> None:
-        super().__init__(message, code=code or meaning, status=status or STATUS[meaning], retry_after=retry_after)
+        super().__init__(
+            message, code=code or meaning, status=status or EFFECTS[meaning].status, retry_after=retry_after
+        )
         self.meaning: Meaning = meaning
         self.provider = provider
         self.protocol = protocol

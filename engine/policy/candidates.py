@@ -77,9 +77,10 @@ class Resolver:
             found = self._found[key] = self._options(route, route_class, request, skipped, reasoning=reasoning)
         return found
 
-    def provider_facts(self, provider: Provider, state: ProviderState) -> dict[str, Any]:
-        """`provider` of the facts, made anew when the state has changed."""
-        known = self._providers.get(provider.name)
+    def provider_facts(self, option: Option, state: ProviderState) -> dict[str, Any]:
+        """`provider` of the facts, as it serves this model; made anew when the state has changed."""
+        provider, ref = option.provider, option.model.ref
+        known = self._providers.get(ref)
         if known is not None and known[0] is state:
             return known[1]
         made = {
@@ -87,10 +88,14 @@ class Resolver:
             "key": state.key,
             "healthy": state.healthy,
             "local": provider.local,
-            "latency_ms": state.latency_ms,
+            "state": state.state,
+            "limited": state.limited,
+            "latency_p50_ms": state.latency_p50_ms,
             "error_rate": state.error_rate,
         }
-        self._providers[provider.name] = (state, made)
+        if len(self._providers) >= _REMEMBERED:
+            self._providers.clear()
+        self._providers[ref] = (state, made)
         return made
 
     def _options(

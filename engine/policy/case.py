@@ -19,14 +19,19 @@ OUTCOMES: Mapping[bool | None, Outcome] = {True: "true", False: "false", None: "
 
 @dataclass(slots=True, frozen=True)
 class ProviderState:
-    """What is known of a provider when a request comes; recorded with it."""
+    """What is known of a provider, or of one model there, when a request comes; recorded with it."""
 
     key: bool = True
     """A credential is there, or none is needed."""
     missing: tuple[str, ...] = ()
     """Environment variables to set before it can be used."""
     healthy: bool = True
-    latency_ms: float = 0.0
+    """Neither broken nor cooling down."""
+    state: str = "closed"
+    """Of its breaker: closed, degraded, recovering, open."""
+    limited: bool = False
+    """At a limit that its row sets."""
+    latency_p50_ms: float = 0.0
     error_rate: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -35,7 +40,9 @@ class ProviderState:
             "key": self.key,
             "missing": list(self.missing),
             "healthy": self.healthy,
-            "latency_ms": self.latency_ms,
+            "state": self.state,
+            "limited": self.limited,
+            "latency_p50_ms": self.latency_p50_ms,
             "error_rate": self.error_rate,
         }
 
@@ -46,7 +53,9 @@ class ProviderState:
             key=bool(data.get("key", True)),
             missing=tuple(data.get("missing", ())),
             healthy=bool(data.get("healthy", True)),
-            latency_ms=float(data.get("latency_ms", 0.0)),
+            state=str(data.get("state", "closed")),
+            limited=bool(data.get("limited", False)),
+            latency_p50_ms=float(data.get("latency_p50_ms", 0.0)),
             error_rate=float(data.get("error_rate", 0.0)),
         )
 

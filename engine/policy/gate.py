@@ -107,13 +107,13 @@ def _find(case: Case) -> list[Try]:
     resolver = policy.resolver
     tries: list[Try] = []
     for option in resolver.options(route, wanted, facts["request"], _skipped(case, route)):
-        state = case.availability.get(option.provider.name, READY)
-        own = {**option.facts, "provider": resolver.provider_facts(option.provider, state)}
+        state = case.availability.get(option.model.ref) or case.availability.get(option.provider.name, READY)
+        own = {**option.facts, "provider": resolver.provider_facts(option, state)}
         cost = -1.0
         if option.rate is not None:
             cost = (estimate["input_tokens"] * option.rate[0] + estimate["output_tokens"] * option.rate[1]) / 1e6
         own["estimate"] = estimate if cost == estimate["cost_usd"] else {**estimate, "cost_usd": cost}
-        tries.append(Try(option, own, state.healthy))
+        tries.append(Try(option, own, state.healthy and not state.limited))
     return tries
 
 
@@ -222,7 +222,9 @@ def _order(case: Case, scope: Facts) -> None:
         left.sort(key=lambda found: (not found.option.canary, ranks[id(found)]))
     for found in left:
         if not found.healthy:
-            found.detail = "cooling down; tried last"
+            found.detail = (
+                "at its limit; tried last" if found.facts["provider"]["limited"] else "cooling down; tried last"
+            )
     left.sort(key=lambda found: not found.healthy)
     places = iter(left)
     case.tries = [found if found.dropped else next(places) for found in tries]

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from engine.llm.catalogue import Model, Provider
-from engine.llm.errors import Meaning
+from engine.llm.meanings import Meaning
 from engine.policy.candidates import Rates, Resolver
 from engine.policy.compose import Resolved
 from engine.policy.decision import Reason

@@ -17,7 +17,8 @@ from typing import Any
 import orjson
 import re2
 
-from engine.llm.errors import Meaning, ProviderError
+from engine.llm.errors import ProviderError
+from engine.llm.meanings import Meaning
 from engine.llm.messages import JsonObject
 from engine.protocols.retry_after import retry_after, seconds
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 
 from engine.llm.catalogue import Provider
 from engine.llm.errors import ProviderError
@@ -25,6 +26,7 @@ class Credentials:
 
     def __init__(self, providers: Iterable[Provider], environ: Mapping[str, str]) -> None:
         self._keys: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
         self._places: dict[str, dict[str, str]] = {}
         self._missing: dict[str, tuple[str, ...]] = {}
         for provider in providers:
@@ -33,6 +35,7 @@ class Credentials:
                 key = next((v for name in provider.api_key_env if (v := environ.get(name, "").strip())), "")
                 if key:
                     self._keys[provider.name] = key
+                    self._digests[provider.name] = digest_of(key)
                 else:
                     wanted.append(provider.api_key_env[0])
             places = {place: environ.get(name, "").strip() for place, name in provider.url_env.items()}
@@ -44,6 +47,10 @@ class Credentials:
     def key(self, provider: Provider) -> str:
         """The provider's key, empty when it needs none or has none."""
         return self._keys.get(provider.name, "")
+
+    def digest(self, provider: Provider) -> str:
+        """Which key that is, in eight digits that don't give it away; empty when there is none."""
+        return self._digests.get(provider.name, "")
 
     def missing(self, provider: Provider) -> tuple[str, ...]:
         """Environment variables to set before `provider` can be used; empty when it is ready."""
@@ -69,3 +76,8 @@ class Credentials:
     def secrets(self) -> frozenset[str]:
         """Every key held."""
         return frozenset(self._keys.values())
+
+
+def digest_of(*secrets: str) -> str:
+    """Eight digits that tell credentials apart and can't be turned back into them; empty for none."""
+    return sha256("\0".join(secrets).encode()).hexdigest()[:8] if secrets else ""

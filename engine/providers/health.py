@@ -1,113 +1,246 @@
-"""Which providers are worth a try right now: what the last attempts told.
+"""Which providers and models are worth a try right now: what earlier attempts told.
 
-A first, plain form: a provider that told us to wait, or failed several times in a row, steps behind the healthy ones until
-its time is up. It is never shut out: with nobody else left it is still tried.
+Two things make one step back, and the longer of them holds. A *cool-down* is what a provider told us, or a failure that only
+time or money ends: a rate limit, a quota, a bad key. A *breaker* is what we saw ourselves: too many attempts that failed.
+What a failure does, and to what (a model under one key, all that the key reaches, the whole provider), stands in
+`engine.llm.meanings`. A request's own fault changes nothing.
+
+Whoever steps back goes behind the healthy ones. Nobody is ever shut out: with nobody else left, it is still tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from engine.llm.errors import ProviderError
+from engine.llm.meanings import EFFECTS
+from engine.llm.messages import JsonObject
 from engine.policy.decide import ProviderState
+from engine.providers.breaker import State
+from engine.providers.ward import Place, Trial, Ward
 
 if TYPE_CHECKING:
+    from engine.llm.catalogue import Provider
     from engine.policy.model import Policy
     from engine.providers.credentials import Credentials
 
-_FAULTLESS = frozenset(
-    {"invalid_request", "context_length", "content_policy", "incompatible", "not_found", "permission"}
-)
-"""Failures that say nothing about the provider's health: the request, or this one model, is at fault."""
+MAX_COOL_DOWN = 24 * 3600.0
+"""Seconds; nobody's word for longer is believed."""
 
-_COOL_DOWN = {"rate_limit": 10.0, "quota": 600.0, "authentication": 300.0}
-"""Seconds to step back when the provider gave no time of its own."""
+MAX_PLACES = 500
+"""Places remembered of one provider: names of models come from clients too. The oldest goes first."""
 
-_FAILURES_IN_A_ROW = 3
-_BROKEN_SECONDS = 30.0
-_MAX_COOL_DOWN = 24 * 3600.0
+MAX_LOGINS = 64
+"""Logins of callers for which a snapshot is kept."""
+
+_WORSE: tuple[State, ...] = ("closed", "degraded", "recovering", "open")
+_NEW = Ward()
 
 
 class Health:
-    """State per provider, as a snapshot that may be kept: a change makes a new mapping."""
+    """State per place, and as a snapshot per provider and model that may be kept: a change makes a new mapping."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._failures: dict[str, int] = {}
-        self._until: dict[str, float] = {}
-        self._latency: dict[str, float] = {}
-        self._errors: dict[str, float] = {}
-        self._states: Mapping[str, ProviderState] = {}
+        self._wards: dict[str, dict[Place, Ward]] = {}
+        self._states: dict[str, Mapping[str, ProviderState]] = {}
+        """Snapshots by the caller's login."""
         self._of: tuple[Policy | None, Credentials | None] = (None, None)
-        self._changed: set[str] = set()
-        self._due = 0.0
-        """When the next cool-down ends."""
+        self._stale: set[str] = set()
+        self._due = float("inf")
+        """When time alone changes a state."""
+        self.changed = False
+        """Something that should outlive a restart has changed; whoever keeps it sets this back."""
 
-    def availability(self, policy: Policy, credentials: Credentials) -> Mapping[str, ProviderState]:
-        """Every provider of `policy`: is a key there, is it healthy, how fast, how often it fails."""
+    # ── attempts ──
+
+    def begin(self, place: Place, *, force: bool = False) -> Trial | None:
+        """An attempt at `place`; None if others should be asked first, unless `force`. Tell how it went, once or twice."""
+        now = self._monotonic()
+        known = self._wards.get(place.provider, {})
+        if not force and not all(known.get(where, _NEW).ready(now) for where in place.wider()):
+            return None
+        breakers = self._ward(place).breaker, self._ward(Place(place.provider)).breaker
+        if any(breaker.until is not None for breaker in breakers):
+            self._stale.add(place.provider)
+        return Trial(place, now, (breakers[0].begin(now), breakers[1].begin(now)))
+
+    def answered(self, trial: Trial, first_event_ms: float) -> None:
+        """Its answer has begun; the first content came after `first_event_ms`."""
+        now = self._monotonic()
+        trial.ok, trial.latency_ms = True, first_event_ms
+        for ward, outcome in zip(self._counted(trial.place), trial.outcomes, strict=True):
+            self.changed |= ward.breaker.until is not None
+            ward.breaker.succeeded(outcome, now)
+            ward.trials.append(trial)
+        for where in trial.place.wider():
+            ward = self._ward(where)
+            if now < ward.cool_until and ward.cool_since <= trial.began:
+                ward.cool_until, self.changed = now, True  # it was asked all the same, and it answered
+        self._stale.add(trial.place.provider)
+
+    def failed(self, trial: Trial, error: ProviderError) -> None:
+        """It failed, before or after its answer had begun."""
+        effect, now, place = EFFECTS[error.meaning], self._monotonic(), trial.place
+        if not effect.scope:
+            self.left(trial)
+            return
+        at = {"model": place, "key": Place(place.provider, place.key), "provider": Place(place.provider)}[effect.scope]
+        turned, trial.ok = trial.ok is True, False
+        for ward, outcome, where in zip(
+            self._counted(place), trial.outcomes, (place, Place(place.provider)), strict=True
+        ):
+            if not turned:
+                ward.trials.append(trial)
+            if effect.breaks and where == at:
+                before = ward.breaker.until
+                ward.breaker.failed(outcome, now, error.meaning)
+                self.changed |= ward.breaker.until != before
+            else:
+                ward.breaker.released(outcome)
+        wait = effect.cool_down if error.retry_after is None else error.retry_after
+        if wait > 0:
+            self._ward(at).cool(now, min(wait, MAX_COOL_DOWN), error.meaning)
+            self.changed = True
+        self._stale.add(place.provider)
+
+    def left(self, trial: Trial) -> None:
+        """It told nothing of the provider: the caller left or was at fault, or the defect is ours."""
+        for ward, outcome in zip(self._counted(trial.place), trial.outcomes, strict=True):
+            ward.breaker.released(outcome)
+        self._stale.add(trial.place.provider)
+
+    def _counted(self, place: Place) -> tuple[Ward, Ward]:
+        """The places whose breakers an attempt counts on: the model's and the provider's."""
+        return self._ward(place), self._ward(Place(place.provider))
+
+    def _ward(self, place: Place) -> Ward:
+        of = self._wards.setdefault(place.provider, {})
+        ward = of.get(place)
+        if ward is None:
+            if len(of) >= MAX_PLACES:
+                del of[next(where for where in of if where.model)]
+            ward = of[place] = Ward()
+        return ward
+
+    # ── what is known ──
+
+    def wards(self) -> Iterator[tuple[Place, Ward]]:
+        """Everything that is known."""
+        for of in self._wards.values():
+            yield from of.items()
+
+    def restore(self, place: Place) -> Ward:
+        """A place to be filled with what an earlier process knew."""
+        self._stale.add(place.provider)
+        return self._ward(place)
+
+    def availability(self, policy: Policy, credentials: Credentials, login: str = "") -> Mapping[str, ProviderState]:
+        """Every provider of `policy` by name, and every model that was tried by `provider/model`.
+
+        `login` is the digest of the caller's own credential, for the rows that take it.
+        """
         now = self._monotonic()
         if self._of[0] is not policy or self._of[1] is not credentials:
             self._of = (policy, credentials)
-            self._states = {name: self._state(name, now) for name in policy.providers}
-        elif self._changed or now >= self._due:
-            # A snapshot may be held by a request: what changed gets a new mapping, the rest of it is shared.
-            names = self._changed if now < self._due else self._states.keys()
-            self._states = {**self._states, **{name: self._state(name, now) for name in names if name in self._states}}
-        else:
-            return self._states
-        self._changed = set()
-        self._due = min((t for t in self._until.values() if t > now), default=float("inf"))
-        return self._states
+            self._states.clear()
+        stale = policy.providers.keys() if now >= self._due else self._stale
+        if stale:
+            # A snapshot may be held by a request: what changed gets a new mapping, the rest is shared.
+            for of, states in self._states.items():
+                kept = {ref: state for ref, state in states.items() if ref.partition("/")[0] not in stale}
+                self._states[of] = kept | self._read(policy, credentials, of, stale, now)
+            self._stale = set()
+            self._due = self._next_change(now)
+        found = self._states.get(login)
+        if found is None:
+            if len(self._states) >= MAX_LOGINS:
+                self._states.clear()
+            found = self._states[login] = self._read(policy, credentials, login, policy.providers.keys(), now)
+            self._due = self._next_change(now)
+        return found
 
-    def _state(self, name: str, now: float) -> ProviderState:
-        policy, credentials = self._of
-        assert policy is not None
-        assert credentials is not None
-        missing = credentials.missing(policy.providers[name])
-        return ProviderState(
-            key=not missing,
-            missing=missing,
-            healthy=self._until.get(name, 0.0) <= now,
-            latency_ms=round(self._latency.get(name, 0.0), 1),
-            error_rate=round(self._errors.get(name, 0.0), 3),
+    def _read(
+        self, policy: Policy, credentials: Credentials, login: str, names: Iterable[str], now: float
+    ) -> dict[str, ProviderState]:
+        states: dict[str, ProviderState] = {}
+        for name in names:
+            provider = policy.providers.get(name)
+            if provider is None:
+                continue
+            known = self._wards.get(name, {})
+            missing, key = credentials.missing(provider), identity(provider, credentials, login)
+            whole, mine = known.get(Place(name), _NEW), known.get(Place(name, key), _NEW)
+            states[name] = ProviderState(
+                key=not missing,
+                missing=missing,
+                healthy=whole.ready(now) and mine.ready(now),
+                state=whole.breaker.state(now),
+                latency_p50_ms=whole.latency_ms,
+                error_rate=whole.error_rate(now),
+            )
+            for place, ward in known.items():
+                if place.model and place.key == key:
+                    states[f"{name}/{place.model}"] = ProviderState(
+                        key=not missing,
+                        missing=missing,
+                        healthy=states[name].healthy and ward.ready(now),
+                        state=max(states[name].state, ward.breaker.state(now), key=_WORSE.index),
+                        latency_p50_ms=ward.latency_ms,
+                        error_rate=ward.error_rate(now),
+                    )
+        return states
+
+    def _next_change(self, now: float) -> float:
+        return min(
+            (
+                moment
+                for _, ward in self.wards()
+                for moment in (ward.cool_until, ward.breaker.changes_at(now))
+                if moment > now
+            ),
+            default=float("inf"),
         )
 
-    def succeeded(self, provider: str, first_event_ms: float) -> None:
-        """An attempt brought an answer; its first content came after `first_event_ms`."""
-        self._failures.pop(provider, None)
-        self._until.pop(provider, None)
-        before = self._latency.get(provider, first_event_ms)
-        self._latency[provider] = before + 0.2 * (first_event_ms - before)
-        self._errors[provider] = self._errors.get(provider, 0.0) * 0.9
-        self._changed.add(provider)
-
-    def failed(self, provider: str, error: ProviderError) -> None:
-        """An attempt failed. A fault of the request itself changes nothing."""
-        if error.meaning in _FAULTLESS:
-            return
-        self._errors[provider] = self._errors.get(provider, 0.0) * 0.9 + 0.1
-        self._changed.add(provider)
-        now = self._monotonic()
-        if error.meaning in _COOL_DOWN:
-            wait = error.retry_after if error.retry_after is not None else _COOL_DOWN[error.meaning]
-            self._until[provider] = max(self._until.get(provider, 0.0), now + min(wait, _MAX_COOL_DOWN))
-            return
-        count = self._failures[provider] = self._failures.get(provider, 0) + 1
-        if count >= _FAILURES_IN_A_ROW:
-            self._until[provider] = now + _BROKEN_SECONDS
-
-    def snapshot(self, policy: Policy, credentials: Credentials) -> list[dict[str, object]]:
-        """For `/health`: one row per provider."""
+    def snapshot(self, policy: Policy, credentials: Credentials) -> list[JsonObject]:
+        """For people: one row per provider, with every model that is not simply well."""
         now = self._monotonic()
         return [
             {
                 "provider": name,
-                "key": state.key,
-                "healthy": state.healthy,
-                "retryInSeconds": round(max(0.0, self._until.get(name, 0.0) - now), 1),
-                "latencyMs": state.latency_ms,
-                "errorRate": state.error_rate,
+                "key": not credentials.missing(provider),
+                **self._told(self._worst(name, now), now),
+                "latencyMs": self._wards.get(name, {}).get(Place(name), _NEW).latency_ms,
+                "errorRate": self._wards.get(name, {}).get(Place(name), _NEW).error_rate(now),
+                "models": [
+                    {
+                        "model": place.model,
+                        **self._told([ward], now),
+                        "latencyMs": ward.latency_ms,
+                        "errorRate": ward.error_rate(now),
+                    }
+                    for place, ward in self._wards.get(name, {}).items()
+                    if place.model
+                ],
             }
-            for name, state in self.availability(policy, credentials).items()
+            for name, provider in policy.providers.items()
         ]
+
+    def _worst(self, name: str, now: float) -> list[Ward]:
+        return [ward for place, ward in self._wards.get(name, {}).items() if not place.model]
+
+    def _told(self, wards: list[Ward], now: float) -> JsonObject:
+        """State, reason and until when, of places that hold together."""
+        ward = max(wards, key=lambda w: (w.until(now), _WORSE.index(w.breaker.state(now))), default=_NEW)
+        return {
+            "healthy": all(w.ready(now) for w in wards),
+            "state": max((w.breaker.state(now) for w in wards), key=_WORSE.index, default="closed"),
+            "reason": ward.reason(now),
+            "retryInSeconds": round(ward.until(now) - now, 1),
+        }
+
+
+def identity(provider: Provider, credentials: Credentials, login: str) -> str:
+    """Which credential an attempt at `provider` uses: the caller's own where the row takes that, else ours."""
+    return login if provider.auth == "client" else credentials.digest(provider)

@@ -16,7 +16,8 @@ from typing import Protocol
 import aiohttp
 
 from engine.llm.catalogue import Timeouts
-from engine.llm.errors import Meaning, ProviderError
+from engine.llm.errors import ProviderError
+from engine.llm.meanings import Meaning
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one whole answer, inflated. Twice the largest request body any vendor accepts (Anthropic: 32 MB)."""

@@ -54,8 +54,13 @@ class _Translation:
     """The request without its messages: the tools' names are restored from it, the conversation need not be held."""
 
 
-async def attempt(exchange: Exchange, services: Services, candidate: Candidate, record: Attempt) -> Answer:
-    """Send the exchange's request to `candidate`; returns once its answer has begun. Raises ProviderError."""
+async def attempt(
+    exchange: Exchange, services: Services, candidate: Candidate, record: Attempt, left: float = float("inf")
+) -> Answer:
+    """Send the exchange's request to `candidate`; returns once its answer has begun. Raises ProviderError.
+
+    `left`: seconds that the whole request still has until an answer must have begun.
+    """
     target = target_of(exchange, candidate)
     wire = services.protocols[candidate.protocol]
     stream = exchange.survey is not None and exchange.survey.stream and target.model.streaming
@@ -64,7 +69,7 @@ async def attempt(exchange: Exchange, services: Services, candidate: Candidate, 
     exchange.digest = hashlib.sha256(payload).hexdigest()
     deadline = target.provider.timeouts.first_event + target.provider.timeouts.connect
     try:
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(min(deadline, left)):
             upstream = await _send(services, target, candidate, payload, headers, stream=stream)
             del payload
             record.status = upstream.status

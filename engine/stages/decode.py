@@ -64,7 +64,9 @@ def prepare(exchange: Exchange, services: Services) -> None:
         exchange.shadow_signals = exchange.shadow.signals(survey.newest_user_text)
     # The newest text was read by the signals; it is not needed again and never recorded.
     survey.newest_user_text = ""
-    exchange.case = begin(policy, exchange.facts, services.health.availability(policy, services.credentials))
+    exchange.case = begin(
+        policy, exchange.facts, services.health.availability(policy, services.credentials, exchange.login)
+    )
 
 
 def parse(raw: bytes) -> JsonObject:

@@ -1,7 +1,8 @@
 """dispatch: try the candidates in the policy's order until one begins to answer.
 
-A request's own fault never travels to another vendor. Everything else falls back, before the first content only. With one
-candidate left, a short failure is tried again there: an agent in front would do the same, with a whole new request.
+What a failure leads to stands in `engine.llm.meanings`. A request's own fault never travels to another vendor. Everything else
+falls back, before the first content only. With one candidate left, a short failure is tried again there: an agent in front
+would do the same, with a whole new request. One deadline and one number of attempts hold for all of it.
 """
 
 from __future__ import annotations
@@ -11,22 +12,16 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from engine.exchange import Attempt, Exchange, Services
-from engine.llm.errors import ClientError, Meaning, PolicyError, ProviderError
+from engine.llm.errors import ClientError, PolicyError, ProviderError
+from engine.llm.meanings import EFFECTS, TELLING
 from engine.policy.decision import Candidate
+from engine.providers.health import identity
+from engine.providers.ward import Place, Trial
 from engine.stages.attempt import attempt
 from engine.stages.stage import Stage
 
-_CALLERS_FAULT: frozenset[Meaning] = frozenset({"invalid_request", "content_policy"})
-"""Another vendor would say the same, and should not see the prompt for nothing."""
-
-_WORTH_A_RETRY: frozenset[Meaning] = frozenset({"overloaded", "server_error", "unreachable", "rate_limit", "broken"})
-"""Failures that often pass within seconds; a rate limit only when the provider said how many."""
-
 _RETRIES = 2
 """Times the last candidate is tried again: the agents have a ladder of their own, and ours multiplies theirs."""
-
-_TELLING: tuple[Meaning, ...] = ("rate_limit", "overloaded", "context_length")
-"""Which failure a client shall hear of when several candidates failed: the ones it can act upon come first."""
 
 _PATIENCE = 5.0
 """Longest wait in seconds before trying the same candidate again; the agents wait by themselves when told to."""
@@ -48,14 +43,14 @@ class Dispatch(Stage):
         while queue and len(exchange.attempts) < fallback.attempts:
             if wait:
                 await services.sleep(wait)
-            candidate = queue.pop(0)
-            error = await self._try(exchange, services, candidate, wait)
+            candidate, error = await self._next(exchange, services, queue, wait, deadline)
             if error is None:
                 return None
             failures.append(error)
-            if error.meaning in _CALLERS_FAULT or error.meaning not in fallback.on:
+            effect = EFFECTS[error.meaning]
+            if effect.other == "none" or error.meaning not in fallback.on:
                 break
-            if error.meaning == "context_length":
+            if effect.other == "larger":
                 window = exchange.policy.model(candidate.ref).context
                 queue = [c for c in queue if exchange.policy.model(c.ref).context > window]
             wait = 0.0
@@ -64,44 +59,59 @@ class Dispatch(Stage):
                 if wait <= _PATIENCE and services.monotonic() + wait < deadline:
                     retries += 1
                     queue = [candidate]
-            if services.monotonic() > deadline:
+            if services.monotonic() >= deadline:
                 break
         if not failures:
             raise PolicyError("no model is left to serve this request", code="no_candidate", status=503)
         raise _most_telling(failures)
 
-    async def _try(
-        self, exchange: Exchange, services: Services, candidate: Candidate, waited: float
-    ) -> ProviderError | None:
-        """One attempt, recorded; None when it began to answer."""
+    async def _next(
+        self, exchange: Exchange, services: Services, queue: list[Candidate], waited: float, deadline: float
+    ) -> tuple[Candidate, ProviderError | None]:
+        """One attempt, at the first of `queue` that is fit for one now, which leaves it; recorded. No error: it answers."""
+        candidate, trial, passed_over = _pick(exchange, services, queue)
         began = services.monotonic()
         record = Attempt(candidate, started_ms=(began - exchange.started) * 1000, waited_ms=waited * 1000)
+        record.trial, record.passed_over = trial, passed_over
         exchange.attempts.append(record)
         try:
-            exchange.answer = await attempt(exchange, services, candidate, record)
+            exchange.answer = await attempt(exchange, services, candidate, record, deadline - began)
         except ProviderError as error:
             services.credentials.scrub(error, *exchange.caller_credential.values())
             record.latency_ms = (services.monotonic() - began) * 1000
             record.meaning, record.message = error.meaning, error.message
             record.status = record.status or (error.status if error.body else 0)
             error.provider = candidate.provider
-            if not _callers(exchange, error):
-                services.health.failed(candidate.provider, error)
-            return error
+            services.health.failed(trial, error)
+            return candidate, error
         except BaseException as error:
             record.latency_ms = (services.monotonic() - began) * 1000
             record.meaning = _outcome(error)
+            services.health.left(trial)
             raise
         now = services.monotonic()
         record.latency_ms = record.first_event_ms = (now - began) * 1000
         exchange.first_event_ms = (now - exchange.started) * 1000
-        services.health.succeeded(candidate.provider, record.first_event_ms)
-        return None
+        services.health.answered(trial, record.first_event_ms)
+        return candidate, None
 
 
-def _callers(exchange: Exchange, error: ProviderError) -> bool:
-    """Whether the failure is about the caller's own login, which says nothing of the provider."""
-    return error.meaning == "authentication" and exchange.policy.providers[error.provider].auth == "client"
+def _pick(exchange: Exchange, services: Services, queue: list[Candidate]) -> tuple[Candidate, Trial, tuple[str, ...]]:
+    """(candidate, its attempt's account, those that stepped back for it). With all stepping back, it is the first."""
+    for at, candidate in enumerate(queue):
+        trial = services.health.begin(_place(exchange, services, candidate))
+        if trial is not None:
+            del queue[at]
+            return candidate, trial, tuple(earlier.ref for earlier in queue[:at])
+    candidate = queue.pop(0)
+    trial = services.health.begin(_place(exchange, services, candidate), force=True)
+    assert trial is not None, "forced"
+    return candidate, trial, ()
+
+
+def _place(exchange: Exchange, services: Services, candidate: Candidate) -> Place:
+    provider = exchange.policy.providers[candidate.provider]
+    return Place(provider.name, identity(provider, services.credentials, exchange.login), candidate.model)
 
 
 def _outcome(error: BaseException) -> str:
@@ -113,8 +123,8 @@ def _outcome(error: BaseException) -> str:
 
 def _again(error: ProviderError, retries: int) -> bool:
     """Whether the last candidate is worth another try."""
-    told = error.meaning != "rate_limit" or error.retry_after is not None
-    return error.meaning in _WORTH_A_RETRY and told and retries < _RETRIES
+    again = EFFECTS[error.meaning].again
+    return retries < _RETRIES and (again == "yes" or (again == "told" and error.retry_after is not None))
 
 
 def _pause(error: ProviderError, retries: int, services: Services) -> float:
@@ -126,7 +136,7 @@ def _pause(error: ProviderError, retries: int, services: Services) -> float:
 
 def _most_telling(failures: list[ProviderError]) -> ProviderError:
     """The failure the client hears of: one it can act upon, else the first, which is that of the model it expects."""
-    for meaning in _TELLING:
+    for meaning in TELLING:
         for failure in failures:
             if failure.meaning == meaning:
                 return failure

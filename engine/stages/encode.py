@@ -167,8 +167,9 @@ def _say(exchange: Exchange, services: Services, encoder: StreamEncoder, events:
 
 def _note_failure(exchange: Exchange, services: Services, error: ProviderError) -> None:
     """The answer broke off after it had begun: the attempt was a failure after all."""
-    services.credentials.scrub(error)
+    services.credentials.scrub(error, *exchange.caller_credential.values())
     exchange.error = error
     record = exchange.attempts[-1]
     record.meaning, record.message = error.meaning, error.message
-    services.health.failed(record.candidate.provider, error)
+    if record.trial is not None:
+        services.health.failed(record.trial, error)

@@ -136,6 +136,7 @@ def _attempt(attempt: Attempt) -> AttemptEvent:
         meaning=attempt.meaning,
         message=attempt.message,
         waited_ms=round(attempt.waited_ms, 2),
+        passed_over=attempt.passed_over,
     )
 
 

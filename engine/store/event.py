@@ -43,6 +43,8 @@ class AttemptEvent:
     message: str = ""
     waited_ms: float = 0.0
     """Waited before it, because the provider asked for it or to back off."""
+    passed_over: tuple[str, ...] = ()
+    """`provider/model` of those whose turn it was, but which were failing or at a limit."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -168,14 +170,17 @@ def attempt_json(attempt: AttemptEvent) -> JsonObject:
     out: JsonObject = {}
     for name, key, always, _ in _ATTEMPT:
         value = getattr(attempt, name)
-        if always or not (value is None or value == ""):
-            out[key] = value
+        if always or not (value is None or value in ("", ())):
+            out[key] = list(value) if isinstance(value, tuple) else value
     return out
 
 
 def attempt_of(data: Mapping[str, Any]) -> AttemptEvent:
     """The attempt that `attempt_json` gave. Raises ValueError when a required key is missing."""
-    return AttemptEvent(**_known(data, _ATTEMPT))
+    found = _known(data, _ATTEMPT)
+    if "passed_over" in found:
+        found["passed_over"] = tuple(found["passed_over"])
+    return AttemptEvent(**found)
 
 
 def decision_json(decision: Decision) -> JsonObject:

@@ -9,12 +9,14 @@ from engine.policy.availability import availability_json, availability_of
 from engine.policy.case import READY, ProviderState
 
 STATES = st.dictionaries(
-    st.sampled_from(["a", "b", "c"]),
+    st.sampled_from(["a", "b", "a/m"]),
     st.builds(
         ProviderState,
         key=st.booleans(),
         healthy=st.booleans(),
-        latency_ms=st.sampled_from([0.0, 12.5]),
+        state=st.sampled_from(["closed", "open"]),
+        limited=st.booleans(),
+        latency_p50_ms=st.sampled_from([0.0, 12.5]),
         error_rate=st.sampled_from([0.0, 0.25]),
     ),
 )

@@ -426,7 +426,9 @@ def test_prices_may_come_from_a_table() -> None:
 
 def test_provider_state_survives_being_recorded() -> None:
     """Availability is data."""
-    state = ProviderState(key=False, missing=("A_KEY",), healthy=False, latency_ms=12.5, error_rate=0.25)
+    state = ProviderState(
+        key=False, missing=("A_KEY",), healthy=False, latency_p50_ms=12.5, state="open", limited=True, error_rate=0.25
+    )
     assert ProviderState.from_json(orjson.loads(orjson.dumps(state.to_json()))) == state
     assert ProviderState.from_json({}) == ProviderState()
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.llm.catalogue import Model, Provider, Quirks, Timeouts
-from engine.llm.errors import STATUS
 from engine.llm.losses import LOSSES
+from engine.llm.meanings import EFFECTS
 from engine.policy.load import check_policy, check_text, load_policy, load_text
 from engine.policy.model import FALL_BACK, Settings
 from engine.policy.problems import PolicyInvalid
@@ -53,7 +53,7 @@ def test_schemas_name_what_the_code_knows() -> None:
     policy, providers, models = (schema(name) for name in SCHEMAS)
     assert policy["properties"]["gate"]["properties"]["allow_losses"]["items"]["enum"] == list(LOSSES)
     meanings = set(policy["properties"]["fallback"]["properties"]["on"]["items"]["enum"])
-    assert meanings == FALL_BACK == set(STATUS) - {"invalid_request", "content_policy"}
+    assert meanings == FALL_BACK == set(EFFECTS) - {"invalid_request", "content_policy"}
     rows = providers["definitions"]
     extra = {"protocol", "base_url", "protocols", "source", "as_of", "note"}
     assert set(rows["provider"]["properties"]) - extra == set(Provider.__dataclass_fields__) - {"name", "endpoints"}

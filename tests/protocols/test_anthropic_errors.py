@@ -14,10 +14,10 @@ from engine.llm.errors import (
     ClientError,
     GatewayError,
     InternalError,
-    Meaning,
     PolicyError,
     ProviderError,
 )
+from engine.llm.meanings import Meaning
 from engine.protocols.anthropic_messages import AnthropicMessages
 
 WIRE = AnthropicMessages()

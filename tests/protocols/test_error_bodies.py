@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.llm.errors import Meaning
+from engine.llm.meanings import Meaning
 from engine.protocols.error_bodies import ErrorBody, classify, clean, provider_error, read
 
 

@@ -8,7 +8,6 @@ import orjson
 import pytest
 
 from engine.llm.errors import (
-    STATUS,
     AuthenticationError,
     ClientError,
     GatewayError,
@@ -16,6 +15,7 @@ from engine.llm.errors import (
     PolicyError,
     ProviderError,
 )
+from engine.llm.meanings import EFFECTS
 from tests.protocols.chat_kit import WIRE
 
 
@@ -106,7 +106,7 @@ def test_a_client_reads_whose_fault_it_is(error: GatewayError, status: int, expe
 
 def test_every_meaning_can_be_said() -> None:
     """With a code, as a body and in a stream."""
-    for meaning in STATUS:
+    for meaning in EFFECTS:
         _, body, _ = WIRE.encode_error(ProviderError("m", meaning=meaning))
         assert body["error"]["code"]
         assert orjson.loads(WIRE.encode_stream_error(ProviderError("m", meaning=meaning))[6:])["error"] == body["error"]

@@ -13,10 +13,10 @@ from engine.llm.errors import (
     ClientError,
     GatewayError,
     InternalError,
-    Meaning,
     PolicyError,
     ProviderError,
 )
+from engine.llm.meanings import Meaning
 from tests.protocols.responses_kit import WIRE
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.llm.catalogue import Quirks
-from engine.llm.errors import ClientError, InternalError, Meaning, PolicyError, ProviderError
+from engine.llm.errors import ClientError, InternalError, PolicyError, ProviderError
+from engine.llm.meanings import Meaning
 from engine.llm.messages import (
     Block,
     LLMRequest,

@@ -88,7 +88,7 @@ async def test_metrics_as_json(pair: tuple[Spine, Emulator], path: str, headers:
     await gate.ask("openai-chat")
     told = (await gate.send("GET", path, headers=headers)).json
     states: dict[str, Any] = {row["provider"]: row for row in told["providers"]}
-    assert (states["first"]["healthy"], states["second"]["key"]) == (False, True)
+    assert (states["first"]["models"][0]["healthy"], states["second"]["key"]) == (False, True)
     assert told["policy"]["lastReloadOk"] is True
     assert "canary-second" not in repr(told)
 

@@ -215,10 +215,10 @@ async def test_the_policy_says_what_falls_back(two: Two) -> None:
 async def test_no_attempt_begins_after_the_deadline(two: Two) -> None:
     """The whole chain has one deadline."""
     two.failing = {"first"}
-    async with served(two, {}, {}, fallback={"total_seconds": 1}) as gate:
+    async with served(two, {}, {}, fallback={"total_seconds": 10}) as gate:
         now = gate.gateway.services.monotonic
         ticks = iter(range(10_000))
-        gate.gateway.services.monotonic = lambda: now() + next(ticks)
+        gate.gateway.services.monotonic = lambda: now() + 4 * next(ticks)
         answer = await gate.ask("anthropic-messages")
     assert (answer.status, two.calls["second"]) == (500, [])
 

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from engine.llm.errors import ProviderError
 from engine.providers.health import Health
+from engine.providers.ward import Trial
 from tests.emulator import Emulator, Fault, Script, Turn
 from tests.emulator.models import Model
 from tests.judge import judged
@@ -33,8 +35,8 @@ ROWS = {"m": Model()}
 class Unworried(Health):
     """Never lets a provider step back, so that each request meets the fault."""
 
-    def failed(self, provider: str, error: Any) -> None:
-        return
+    def failed(self, trial: Trial, error: ProviderError) -> None:
+        self.left(trial)
 
 
 @dataclass(slots=True)

@@ -67,6 +67,8 @@ def _states(policy: Policy, given: Mapping[str, Any]) -> dict[str, ProviderState
     for name, row in policy.providers.items():
         ready = keys is None or name in keys or row.auth == "none"
         states[name] = ProviderState.from_json({"key": ready, **said.get(name, {})})
+    for ref in said.keys() - policy.providers.keys():
+        states[ref] = ProviderState.from_json({"key": states[ref.partition("/")[0]].key, **said[ref]})
     return states
 
 

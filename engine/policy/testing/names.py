@@ -72,7 +72,12 @@ class _Names:
         if given is None:
             return
         self._keys("signal", given.get("signals"), self._policy.signals)
-        self._keys("provider", given.get("providers"), self._policy.providers)
+        states = given.get("providers")
+        for name, node in (states.map if states is not None else {}).items():
+            if "/" in name:
+                self._ref(name, node, asked, at_key=True)
+            elif name not in self._policy.providers:
+                self._unknown("provider", name, node, list(self._policy.providers), at_key=True)
         for node in _texts(given.get("keys")):
             self._one("provider", node, self._policy.providers)
         for node in _texts(given.get("request", "requires")):

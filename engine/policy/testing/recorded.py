@@ -93,8 +93,12 @@ def _world(recording: Recording) -> dict[str, Any]:
             differs["key"] = False
         if not state.healthy:
             differs["healthy"] = False
-        if state.latency_ms:
-            differs["latency_ms"] = state.latency_ms
+        if state.state != "closed":
+            differs["state"] = state.state
+        if state.limited:
+            differs["limited"] = True
+        if state.latency_p50_ms:
+            differs["latency_p50_ms"] = state.latency_p50_ms
         if state.error_rate:
             differs["error_rate"] = state.error_rate
         if differs:

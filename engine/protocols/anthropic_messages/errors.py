@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 import re2
 
-from engine.llm.errors import ClientError, GatewayError, Meaning, PolicyError, ProviderError
+from engine.llm.errors import ClientError, GatewayError, PolicyError, ProviderError
+from engine.llm.meanings import PERMANENT, Meaning
 from engine.llm.messages import JsonObject
 from engine.protocols import error_bodies, sse
 from engine.protocols.anthropic_messages.words import NAME
@@ -36,20 +37,6 @@ _MEANINGS: Mapping[Meaning, tuple[int, str]] = {
     "timeout": (504, "timeout_error"),
 }
 """meaning → (status, type) for an error that a provider of another protocol gave, or that has no body of its own."""
-
-_PERMANENT: frozenset[Meaning] = frozenset(
-    {
-        "invalid_request",
-        "context_length",
-        "authentication",
-        "permission",
-        "not_found",
-        "quota",
-        "content_policy",
-        "incompatible",
-    }
-)
-"""Asking again gives the same: the client is told so."""
 
 _TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -120,7 +107,7 @@ def _status_and_type(error: GatewayError) -> tuple[int, str]:
 
 def _headers(error: GatewayError) -> dict[str, str]:
     headers: dict[str, str] = {}
-    permanent = isinstance(error, ProviderError) and error.meaning in _PERMANENT
+    permanent = isinstance(error, ProviderError) and error.meaning in PERMANENT
     if error.retryable is False or (permanent and error.retryable is None):
         headers["x-should-retry"] = "false"
     elif error.retryable is True:

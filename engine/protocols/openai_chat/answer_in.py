@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from engine.llm.catalogue import Quirks
-from engine.llm.errors import Meaning, ProviderError
+from engine.llm.errors import ProviderError
+from engine.llm.meanings import Meaning
 from engine.llm.messages import (
     Block,
     JsonObject,

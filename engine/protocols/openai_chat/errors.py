@@ -17,10 +17,10 @@ from engine.llm.errors import (
     AuthenticationError,
     ClientError,
     GatewayError,
-    Meaning,
     PolicyError,
     ProviderError,
 )
+from engine.llm.meanings import PERMANENT, Meaning
 from engine.llm.messages import JsonObject
 from engine.protocols import error_bodies
 from engine.protocols.openai_chat.fields import NAME
@@ -42,18 +42,6 @@ _KINDS: Mapping[Meaning, tuple[str, str]] = {
     "timeout": ("server_error", "timeout"),
 }
 """Meaning → (type, code); an empty code leaves the provider's own."""
-
-_PERMANENT: tuple[Meaning, ...] = (
-    "invalid_request",
-    "context_length",
-    "authentication",
-    "permission",
-    "not_found",
-    "quota",
-    "content_policy",
-    "incompatible",
-)
-"""Trying again does not help, or not soon."""
 
 _PASSED_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
 
@@ -102,7 +90,7 @@ def _headers(error: GatewayError, event_id: str) -> dict[str, str]:
         headers["x-request-id"] = event_id
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
-    permanent = isinstance(error, ProviderError) and error.meaning in _PERMANENT
+    permanent = isinstance(error, ProviderError) and error.meaning in PERMANENT
     if error.retryable is False or (permanent and error.retryable is not True):
         headers["x-should-retry"] = "false"
     return headers

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.llm.errors import Meaning
+from engine.llm.meanings import Meaning
 from engine.llm.messages import StopReason
 
 NAME = "openai-chat"

@@ -18,10 +18,10 @@ from engine.llm.errors import (
     ClientError,
     GatewayError,
     InternalError,
-    Meaning,
     PolicyError,
     ProviderError,
 )
+from engine.llm.meanings import Meaning
 from engine.llm.messages import JsonObject
 from engine.protocols import error_bodies
 from engine.protocols.openai_responses.words import NAME

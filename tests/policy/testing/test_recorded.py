@@ -95,7 +95,7 @@ def test_the_command_prints_a_test_that_passes(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "small.yaml").write_bytes((FOLDER / "small.yaml").read_bytes())
     given = (
         "{now: {hour: 23}, prices: {alpha/big: {input: 3, output: 9}, beta/little: {input: 5, output: 5}}, "
-        "providers: {beta: {healthy: false, latency_ms: 120}}}"
+        "providers: {beta: {healthy: false, latency_p50_ms: 120}}}"
     )
     tests = small(f"  - {{name: it, given: {given}, expect: {{denied: false}}}}\n")
     made = keep(tmp_path / "state", world(tests.policy, tests.scenarios[0].given))

@@ -1,0 +1,86 @@
+"""What is known of one place that attempts go to: its breaker, its cool-down, its newest attempts."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from engine.providers.breaker import WINDOW, Breaker, Outcome
+
+REMEMBERED = 31
+"""Attempts that latency and error rate are taken of."""
+
+
+class Place(NamedTuple):
+    """Whom an attempt asks. Without a model: all that a key reaches; without a key too: the whole provider."""
+
+    provider: str
+    key: str = ""
+    """Which credential: a digest, never the thing itself."""
+    model: str = ""
+
+    def wider(self) -> Iterator[Place]:
+        """The place itself, all of its key, all of its provider."""
+        yield self
+        if self.model:
+            yield Place(self.provider, self.key)
+        if self.key or self.model:
+            yield Place(self.provider)
+
+
+@dataclass(slots=True, eq=False)
+class Trial:
+    """One attempt at a place, from its begin to what it told."""
+
+    place: Place
+    began: float
+    outcomes: tuple[Outcome, Outcome]
+    """On the breakers of the model and of the provider."""
+    ok: bool | None = None
+    latency_ms: float | None = None
+    """To the first content."""
+
+
+@dataclass(slots=True, eq=False)
+class Ward:
+    breaker: Breaker = field(default_factory=Breaker)
+    cool_until: float = float("-inf")
+    cool_since: float = float("-inf")
+    cool_reason: str = ""
+    trials: deque[Trial] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    """The newest that ended."""
+
+    def cool(self, now: float, seconds: float, reason: str) -> None:
+        """Step back; a shorter later word does not shorten an earlier one."""
+        self.cool_since = now
+        if now + seconds >= self.cool_until:
+            self.cool_until, self.cool_reason = now + seconds, reason
+
+    def ready(self, now: float) -> bool:
+        """Neither cooling nor broken, or recovering with room for one more attempt."""
+        return self.cool_until <= now and self.breaker.admits(now)
+
+    def until(self, now: float) -> float:
+        """When it is worth a try again, `now` when it is."""
+        return max(now, self.cool_until, self.breaker.until or now)
+
+    def reason(self, now: float) -> str:
+        """What the failures meant that it is not simply well for; empty when it is."""
+        broken = self.breaker.state(now) != "closed"
+        if self.cool_until > now and (not broken or self.cool_until >= (self.breaker.until or now)):
+            return self.cool_reason
+        return self.breaker.reason if broken else ""
+
+    @property
+    def latency_ms(self) -> float:
+        """Median time to the first content, 0.0 when unknown."""
+        known = [trial.latency_ms for trial in self.trials if trial.latency_ms is not None]
+        return round(statistics.median(known), 1) if known else 0.0
+
+    def error_rate(self, now: float) -> float:
+        """Share of recent attempts that failed, for whatever reason but the request's own."""
+        recent = [trial for trial in self.trials if trial.began > now - WINDOW]
+        return round(sum(not trial.ok for trial in recent) / len(recent), 3) if recent else 0.0
