@@ -10,8 +10,8 @@ from engine.cli.setup import key_expression
 from engine.gateway import Gateway
 
 
-def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool) -> str:
-    """The text. Keys are never in it, only where they come from."""
+def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool, chosen: bool = False) -> str:
+    """The text; `chosen`: the state folder is not the usual one, so commands have to name it. Keys are never in it, only where they come from."""
     policy, services = gateway.loaded.policy, gateway.services
     named = {entry.use.partition("/")[0] for route in policy.routes.values() for entry in route.entries}
     ready: list[str] = []
@@ -28,6 +28,7 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool) -
         elif not provider.simulated or provider.name in named:
             ready.append(provider.name)
     warnings = sum(problem.level == "warning" for problem in policy.warnings)
+    key = key_expression(state if chosen else None)
     lines = [
         f"policy      {policy.label}" + (f"   {warnings} warnings: `sbgw check`" if warnings else ""),
         f"providers   ready: {', '.join(ready) or 'none'}",
@@ -38,9 +39,9 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool) -
         f"records     {state / 'ledger.sqlite'}   (no prompt text; `sbgw events`)",
         "",
         "Claude Code:",
-        *("  " + line for line in short("claude-code", url=url, key=key_expression()).splitlines()),
+        *("  " + line for line in short("claude-code", url=url, key=key).splitlines()),
         "Codex (more: sbgw setup codex):",
-        *("  " + line for line in short("codex", url=url, key=key_expression()).splitlines()),
+        *("  " + line for line in short("codex", url=url, key=key).splitlines()),
         "",
     ]
     return safe_lines(lines)

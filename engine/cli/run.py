@@ -75,7 +75,7 @@ def run(
     if bind not in ("127.0.0.1", "localhost", "::1") and loaded.settings.auth == "none":
         fail(f"refusing to listen on {bind} without authentication", "set `settings: {auth: {mode: local-key}}`")
     try:
-        code = _loop(_serve(source, loaded, watcher, (bind, listen_on), state))
+        code = _loop(_serve(source, loaded, watcher, (bind, listen_on), state, chosen=state_dir is not None))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             fail(f"port {listen_on} is in use", "is the gateway running already? Choose another port with --port")
@@ -103,9 +103,9 @@ def _loop(main: object) -> int:
 
 
 async def _serve(
-    source: PolicySource, policy: Policy, shadow: Policy | None, address: tuple[str, int], state: Path
+    source: PolicySource, policy: Policy, shadow: Policy | None, address: tuple[str, int], state: Path, *, chosen: bool
 ) -> int:
-    """Serve until a signal comes; the exit code."""
+    """Serve until a signal comes; the exit code. `chosen`: the state folder is not the usual one."""
     from engine.cli.log import log
     from engine.gateway import Gateway
     from engine.guard import Guard
@@ -132,9 +132,8 @@ async def _serve(
     stop = asyncio.Event()
     hurry = asyncio.Event()
     _signals(stop, hurry)
-    _announce(
-        gateway, f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{used}", state, from_environment
-    )
+    url = f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{used}"
+    _announce(gateway, url, state, from_environment=from_environment, chosen=chosen)
     click.echo(f"listening on http://{host}:{used}")
     sys.stdout.flush()
     reloader = asyncio.create_task(Reloader(gateway, source.load, extra=source.files, log=log).run())
@@ -164,10 +163,10 @@ def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(asked))
 
 
-def _announce(gateway: object, url: str, state: Path, from_environment: bool) -> None:
+def _announce(gateway: object, url: str, state: Path, *, from_environment: bool, chosen: bool) -> None:
     """The start screen: policy, providers, how to connect, where records are."""
     from engine.cli.announce import screen
     from engine.gateway import Gateway
 
     assert isinstance(gateway, Gateway)
-    click.echo(screen(gateway, url, state, from_environment=from_environment))
+    click.echo(screen(gateway, url, state, from_environment=from_environment, chosen=chosen))
