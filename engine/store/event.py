@@ -266,6 +266,9 @@ def _fields(kind: type[Event | AttemptEvent], always: frozenset[str]) -> tuple[_
 
 
 _EVENT = _fields(Event, _ALWAYS)
+KEYS: Mapping[str, str] = {f.name: f.key for f in _EVENT}
+"""Attribute of an event → its key in JSON."""
+
 _ATTEMPT = _fields(AttemptEvent, _ALWAYS_IN_ATTEMPT)
 
 

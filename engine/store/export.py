@@ -13,6 +13,7 @@ import orjson
 
 from engine.llm.messages import JsonObject, Usage
 from engine.policy.replay import Record
+from engine.store.detail import Details
 from engine.store.event import Event, attempt_json
 
 FORMAT = 1
@@ -48,27 +49,26 @@ def read_export(lines: Iterable[bytes]) -> Iterator[Event]:
 
 
 RECORDED = (
-    "id, timestamp, policy, facts, decision, availability, attempts, input_tokens, output_tokens, cached_input_tokens, "
-    "cache_write_tokens, coalesce(cost_reported_usd, cost_estimate_usd), latency_ms, status"
+    "id, timestamp, detail, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, "
+    "coalesce(cost_reported_usd, cost_estimate_usd), latency_ms, status"
 )
 """Columns of a ledger's row that make a record."""
 
 _WHOLE = ("success", "fallback_success")
 
 
-def record_of_row(row: Sequence[Any]) -> Record:
-    """The record in a row of `RECORDED`."""
-    (name, timestamp, policy, facts, decision, states, attempts, prompt, answer, cached, written, usd, took, status) = (
-        row
-    )
-    served, failed = _tried(orjson.loads(attempts))
+def record_of_row(row: Sequence[Any], details: Details) -> Record:
+    """The record in a row of `RECORDED`. Raises sqlite3.Error."""
+    name, timestamp, packed, prompt, answer, cached, written, usd, took, status = row
+    said = details.unpack(packed)
+    served, failed = _tried(said.get("attempts", ()))
     return Record(
         id=name,
         at=datetime.fromisoformat(timestamp),
-        policy=policy,
-        facts=orjson.loads(facts),
-        decision=orjson.loads(decision),
-        states=orjson.loads(states),
+        policy=said.get("policy", ""),
+        facts=said.get("facts", {}),
+        decision=said.get("decision", {}),
+        states=said.get("availability", {}),
         served=served,
         failed=failed,
         usage=Usage(prompt, answer, cached, written) if prompt is not None else None,

@@ -28,6 +28,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from engine.store.detail import Details
 from engine.store.event import Event, timestamp_of
 from engine.store.migrations import LedgerTooNew, migrate
 from engine.store.reader import BUSY_MS, SHORTEST_PREFIX, Reader
@@ -273,6 +274,7 @@ class _Writer:
         self._log = log
         self._monotonic = monotonic
         self._connection: sqlite3.Connection | None = None
+        self._details: Details | None = None
         self._retry_at = 0.0
         self._backlog: OrderedDict[str, Event] = OrderedDict()
         self._marked = False
@@ -286,6 +288,7 @@ class _Writer:
         try:
             self._connection = _connect(self._path)
             migrate(self._connection)
+            self._details = Details(self._connection)
             if not self._marked:
                 # Nothing of this run can be in a file that is opened for the first time.
                 self._connection.execute("UPDATE events SET status = 'interrupted' WHERE status = 'open'")
@@ -307,6 +310,8 @@ class _Writer:
                 self.open()
         try:
             self._write([*self.unsaved(), *events])
+            if self._details is not None:
+                self._details.learn()
         except (sqlite3.Error, OSError) as error:
             self._keep(events)
             self._failed(error)
@@ -342,10 +347,10 @@ class _Writer:
                     self._log("defect", stage="ledger", event_id=event.id, kind=type(error).__name__, error=error)
 
     def _commit(self, events: list[Event]) -> None:
-        connection = self._connection
-        if connection is None:
+        connection, details = self._connection, self._details
+        if connection is None or details is None:
             raise sqlite3.OperationalError("the ledger is not open")
-        rows = [row_of(event) for event in events]
+        rows = [row_of(event, details) for event in events]
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany(SAVE, rows)
@@ -384,7 +389,7 @@ class _Writer:
             return
         with suppress(sqlite3.Error):
             self._connection.close()
-        self._connection = None
+        self._connection = self._details = None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from engine.store.detail import plain
 
 
 class LedgerTooNew(Exception):
@@ -88,7 +93,166 @@ def _money(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow, _money)
+def _packed(connection: sqlite3.Connection) -> None:
+    """Own columns only for what is asked for, the rest of an event packed into one; sums by session and by time.
+
+    The sums are kept by triggers: whoever writes an event, and however often, it is counted once, when it stops being open.
+    """
+    connection.execute(
+        "CREATE TABLE dictionaries (number INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB NOT NULL, until TEXT)"
+    )
+    connection.execute("ALTER TABLE events RENAME TO events_unpacked")
+    for name in ("events_timestamp", "events_session", "events_status"):
+        connection.execute(f"DROP INDEX {name}")
+    _packed_events(connection)
+    _sums(connection)
+    _pack(connection)
+    connection.execute("DROP TABLE events_unpacked")
+
+
+def _packed_events(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """
+        CREATE TABLE events (
+            id TEXT PRIMARY KEY,
+            timestamp TEXT NOT NULL,
+            client TEXT NOT NULL,
+            session_id TEXT NOT NULL DEFAULT '',
+            agent TEXT NOT NULL DEFAULT '',
+            project TEXT NOT NULL DEFAULT '',
+            route_class TEXT NOT NULL DEFAULT '',
+            requested_model TEXT NOT NULL DEFAULT '',
+            selected_provider TEXT NOT NULL DEFAULT '',
+            selected_model TEXT NOT NULL DEFAULT '',
+            input_tokens INTEGER,
+            output_tokens INTEGER,
+            cached_input_tokens INTEGER,
+            cache_write_tokens INTEGER,
+            cost_estimate_usd REAL,
+            cost_reported_usd REAL,
+            cost_basis TEXT NOT NULL DEFAULT '',
+            wasted_usd REAL,
+            requested_usd REAL,
+            latency_ms REAL NOT NULL DEFAULT 0,
+            cache_hit INTEGER NOT NULL DEFAULT 0,
+            status TEXT NOT NULL,
+            error_class TEXT NOT NULL DEFAULT '',
+            detail BLOB NOT NULL
+        )
+        """
+    )
+    connection.execute(
+        "CREATE INDEX events_timestamp ON events (timestamp, cost_estimate_usd, cost_reported_usd, wasted_usd)"
+    )
+    connection.execute("CREATE INDEX events_session ON events (session_id, timestamp)")
+    connection.execute("CREATE INDEX events_project ON events (project, timestamp)")
+    connection.execute("CREATE INDEX events_model ON events (selected_model, timestamp)")
+    connection.execute("CREATE INDEX events_status ON events (status, timestamp)")
+
+
+def _sums(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """
+        CREATE TABLE usage (
+            slot TEXT NOT NULL, project TEXT NOT NULL, client TEXT NOT NULL, route_class TEXT NOT NULL,
+            provider TEXT NOT NULL, model TEXT NOT NULL,
+            requests INTEGER NOT NULL, failed INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+            input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+            cached_input_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, cost_usd REAL NOT NULL,
+            PRIMARY KEY (slot, project, client, route_class, provider, model)
+        ) WITHOUT ROWID
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE sessions (
+            id TEXT PRIMARY KEY, started TEXT NOT NULL, last TEXT NOT NULL,
+            client TEXT NOT NULL, project TEXT NOT NULL, model TEXT NOT NULL,
+            requests INTEGER NOT NULL, failed INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+            input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+            cached_input_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, cost_usd REAL NOT NULL
+        ) WITHOUT ROWID
+        """
+    )
+    connection.execute("CREATE INDEX sessions_last ON sessions (last)")
+    for when in (
+        "INSERT ON events WHEN NEW.status != 'open'",
+        "UPDATE OF status ON events WHEN OLD.status = 'open' AND NEW.status != 'open'",
+    ):
+        connection.execute(f"CREATE TRIGGER events_{when[:6].lower()} AFTER {when} BEGIN {_ADD} END")
+
+
+def _pack(connection: sqlite3.Connection) -> None:
+    columns = ", ".join(_COLUMNS)
+    reading = f"SELECT {', '.join(_KEPT)}, {columns} FROM events_unpacked ORDER BY timestamp, id"  # noqa: S608
+    writing = f"INSERT INTO events ({columns}, detail) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608
+    for row in connection.execute(reading):
+        connection.execute(writing, (*row[len(_KEPT) :], plain(_rest(row))))
+
+
+_COLUMNS = (
+    "id", "timestamp", "client", "session_id", "agent", "project", "route_class", "requested_model", "selected_provider",
+    "selected_model", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cost_estimate_usd",
+    "cost_reported_usd", "cost_basis", "wasted_usd", "requested_usd", "latency_ms", "cache_hit", "status", "error_class",
+)  # fmt: skip
+
+_COUNTED = """
+    NEW.cost_reported_usd IS NULL AND NEW.cost_estimate_usd IS NULL
+        AND NEW.status IN ('success', 'fallback_success') AND NOT NEW.cache_hit,
+    coalesce(NEW.input_tokens, 0), coalesce(NEW.output_tokens, 0), coalesce(NEW.cached_input_tokens, 0),
+    coalesce(NEW.cache_write_tokens, 0), coalesce(NEW.cost_reported_usd, NEW.cost_estimate_usd, 0) + coalesce(NEW.wasted_usd, 0)
+"""
+
+_ADDED = """
+    requests = requests + 1, failed = failed + excluded.failed, unpriced = unpriced + excluded.unpriced,
+    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens,
+    cached_input_tokens = cached_input_tokens + excluded.cached_input_tokens,
+    cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens, cost_usd = cost_usd + excluded.cost_usd
+"""
+
+_ADD = f"""
+    INSERT INTO usage VALUES (
+        substr(NEW.timestamp, 1, 14) || CASE
+            WHEN substr(NEW.timestamp, 15, 2) < '15' THEN '00' WHEN substr(NEW.timestamp, 15, 2) < '30' THEN '15'
+            WHEN substr(NEW.timestamp, 15, 2) < '45' THEN '30' ELSE '45' END,
+        NEW.project, NEW.client, NEW.route_class, NEW.selected_provider, NEW.selected_model,
+        1, NEW.status IN ('error', 'interrupted'), {_COUNTED}
+    ) ON CONFLICT DO UPDATE SET {_ADDED};
+    INSERT INTO sessions SELECT
+        NEW.session_id, NEW.timestamp, NEW.timestamp, NEW.client, NEW.project, NEW.selected_model,
+        1, NEW.status IN ('error', 'interrupted'), {_COUNTED}
+    WHERE NEW.session_id != '' ON CONFLICT DO UPDATE SET
+        started = min(started, excluded.started), last = max(last, excluded.last), client = excluded.client,
+        project = CASE WHEN excluded.project = '' THEN project ELSE excluded.project END,
+        model = CASE WHEN excluded.model = '' THEN model ELSE excluded.model END, {_ADDED};
+"""  # noqa: S608 - our own words
+
+_KEPT = {
+    "protocol": "protocol", "repo_path": "repoPath", "fallback_chain": "fallbackChain", "client_version": "clientVersion",
+    "stream": "stream", "http_status": "httpStatus", "class_rule": "classRule", "facts": "facts", "decision": "decision",
+    "losses": "losses", "attempts": "attempts", "policy": "policy", "reasoning_tokens": "reasoningTokens",
+    "cost_provenance": "costProvenance", "price_table": "priceTable", "stop_reason": "stopReason",
+    "first_event_ms": "firstEventMs", "request_digest": "requestDigest", "gateway_version": "gatewayVersion",
+    "availability": "availability", "path": "path", "shadow": "shadow",
+}  # fmt: skip
+"""Columns of before that were packed → their names in an event's JSON."""
+
+_AS_JSON = frozenset({"fallbackChain", "facts", "decision", "losses", "attempts", "availability", "path", "shadow"})
+
+
+def _rest(row: tuple[Any, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in zip(_KEPT.values(), row, strict=False):
+        if key in _AS_JSON:
+            value = orjson.loads(value)
+        if key == "stream":
+            value = bool(value)
+        if key in {"stream", "fallbackChain"} or value not in (None, "", [], {}):
+            found[key] = value
+    return found
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow, _money, _packed)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

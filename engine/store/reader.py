@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from engine.policy.replay import Record
+from engine.store.detail import Details
 from engine.store.event import Event, timestamp_of
 from engine.store.export import RECORDED, record_of_row
 from engine.store.rows import ANY, KNOWN_USD, Condition, Filter, count, fetch, select
@@ -38,13 +39,14 @@ class Reader:
             f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
         self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        self._details = Details(self._connection)
         # One connection serves several threads, one at a time.
         self._lock = threading.Lock()
 
     def recent(self, limit: int = 50, where: Filter = ANY) -> list[Event]:
         """The newest events, newest first."""
         with self._lock:
-            return fetch(self._connection, where, order=_NEWEST_FIRST, limit=limit)
+            return fetch(self._connection, self._details, where, order=_NEWEST_FIRST, limit=limit)
 
     def get(self, event_id: str) -> Event | None:
         """The event of that id, or of the one id that begins so (at least 8 characters); None if there is none."""
@@ -53,7 +55,7 @@ class Reader:
             # "g" follows every hex digit.
             extra = [("id >= ? AND id < ?", (event_id, event_id + "g"))]
         with self._lock:
-            found = fetch(self._connection, ANY, extra=extra, order="id", limit=2)
+            found = fetch(self._connection, self._details, ANY, extra=extra, order="id", limit=2)
         if found and found[0].id == event_id:
             return found[0]
         return found[0] if len(found) == 1 else None
@@ -77,7 +79,7 @@ class Reader:
         after: list[Condition] = []
         while True:
             with self._lock:
-                found = fetch(self._connection, where, extra=after, order=_OLDEST_FIRST, limit=batch)
+                found = fetch(self._connection, self._details, where, extra=after, order=_OLDEST_FIRST, limit=batch)
             yield from found
             if len(found) < batch:
                 return
@@ -89,7 +91,8 @@ class Reader:
         while True:
             with self._lock:
                 found = select(self._connection, RECORDED, where, extra=after, order=_OLDEST_FIRST, limit=batch)
-            yield from map(record_of_row, found)
+                made = [record_of_row(row, self._details) for row in found]
+            yield from made
             if len(found) < batch:
                 return
             after = [after[0], _after(found[-1][1], found[-1][0])]

@@ -1,41 +1,51 @@
-"""Events as rows of the ledger and back: a column for every field, JSON in those that hold lists or objects."""
+"""Events as rows of the ledger and back.
+
+A field has a column of its own when a query asks for it or a list shows it. All others are in one, `detail`, so a field that
+is new to events needs no step of `migrations`: it is packed with the rest.
+"""
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
+from engine.store.detail import Details
+from engine.store.event import KEYS, Event, Status, timestamp_of
 
-from engine.store.event import Event, Status, attempt_json, attempt_of, timestamp_of
+COLUMNS = (
+    "id", "timestamp", "client", "session_id", "agent", "project", "route_class", "requested_model", "selected_provider",
+    "selected_model", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cost_estimate_usd",
+    "cost_reported_usd", "cost_basis", "wasted_usd", "requested_usd", "latency_ms", "cache_hit", "status", "error_class",
+)  # fmt: skip
+"""Fields of an event with a column of their own."""
 
-COLUMNS = tuple(f.name for f in fields(Event))
-"""The table's columns, in the order of the event's fields."""
-
-_NAMES = ", ".join(COLUMNS)
+_NAMES = ", ".join((*COLUMNS, "detail"))
 
 SAVE = (
-    f"INSERT INTO events ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
-    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS if name != 'id')}"
+    f"INSERT INTO events ({_NAMES}) VALUES ({', '.join('?' * (len(COLUMNS) + 1))}) "  # noqa: S608
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in (*COLUMNS[1:], 'detail'))}"
 )
 """Writes an event, or overwrites what is there of it."""
 
-
-def row_of(event: Event) -> tuple[Any, ...]:
-    """Values for `SAVE`."""
-    return tuple([_WRITE.get(name, _cell)(getattr(event, name)) for name in COLUMNS])
+_COLUMN_KEYS = tuple(KEYS[name] for name in COLUMNS)
 
 
-def event_of(row: Sequence[Any]) -> Event:
-    """The event in a row of all columns."""
-    values = dict(zip(COLUMNS, row, strict=True))
-    for name, read in _READ.items():
-        values[name] = read(values[name])
-    return Event(**values)
+def row_of(event: Event, details: Details) -> tuple[Any, ...]:
+    """Values for `SAVE`. Raises sqlite3.Error when the file's dictionary can't be read."""
+    rest = event.to_json()
+    for key in _COLUMN_KEYS:
+        rest.pop(key, None)
+    return (*[_cell(getattr(event, name)) for name in COLUMNS], details.pack(rest, event.timestamp))
+
+
+def event_of(row: Sequence[Any], details: Details) -> Event:
+    """The event in a row of all columns. Raises sqlite3.Error."""
+    data = {key: value for key, value in zip(_COLUMN_KEYS, row, strict=False) if value is not None}
+    data["cacheHit"] = bool(data["cacheHit"])
+    return Event.from_json(data | details.unpack(row[-1]))
 
 
 _LARGEST = 2**63 - 1
@@ -44,45 +54,8 @@ _LARGEST = 2**63 - 1
 def _cell(value: Any) -> Any:
     """`value` as SQLite takes it: a header may hold bytes that are no text, a provider may count beyond 64 bits."""
     if isinstance(value, str):
-        return value if value.isascii() else _sound(value)
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
     return min(value, _LARGEST) if isinstance(value, int) else value
-
-
-def _sound(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
-
-
-def _dump(value: Any) -> str:
-    # A policy's variable may hold what JSON has no word for (a duration); its text is enough for a record.
-    try:
-        return orjson.dumps(value, default=str).decode()
-    except TypeError:  # unsound text or an integer beyond 64 bits: the slow codec is less strict
-        return _sound(json.dumps(value, default=str, ensure_ascii=False))
-
-
-_WRITE: dict[str, Callable[[Any], Any]] = {
-    "fallback_chain": _dump,
-    "losses": _dump,
-    "facts": _dump,
-    "decision": _dump,
-    "availability": _dump,
-    "path": _dump,
-    "shadow": _dump,
-    "attempts": lambda attempts: _dump([attempt_json(attempt) for attempt in attempts]),
-}
-
-_READ: dict[str, Callable[[Any], Any]] = {
-    "fallback_chain": lambda text: tuple(orjson.loads(text)),
-    "losses": lambda text: tuple(orjson.loads(text)),
-    "facts": orjson.loads,
-    "decision": orjson.loads,
-    "availability": orjson.loads,
-    "path": lambda text: tuple(orjson.loads(text)),
-    "shadow": orjson.loads,
-    "attempts": lambda text: tuple(attempt_of(attempt) for attempt in orjson.loads(text)),
-    "cache_hit": bool,
-    "stream": bool,
-}
 
 
 KNOWN_USD = "coalesce(cost_reported_usd, cost_estimate_usd, 0.0) + coalesce(wasted_usd, 0.0)"
@@ -149,10 +122,16 @@ def count(connection: sqlite3.Connection, where: Filter) -> int:
 
 
 def fetch(
-    connection: sqlite3.Connection, where: Filter, *, extra: Sequence[Condition] = (), order: str, limit: int
+    connection: sqlite3.Connection,
+    details: Details,
+    where: Filter,
+    *,
+    extra: Sequence[Condition] = (),
+    order: str,
+    limit: int,
 ) -> list[Event]:
     """At most `limit` events that `where` and `extra` conditions want. `order` is SQL of our own."""
-    return [event_of(row) for row in select(connection, _NAMES, where, extra=extra, order=order, limit=limit)]
+    return [event_of(row, details) for row in select(connection, _NAMES, where, extra=extra, order=order, limit=limit)]
 
 
 def select(

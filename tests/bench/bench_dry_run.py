@@ -25,6 +25,7 @@ from engine.policy.facts import defaults, schema  # noqa: E402
 from engine.policy.load import load_policy  # noqa: E402
 from engine.policy.model import Policy  # noqa: E402
 from engine.providers.prices import PriceTable  # noqa: E402
+from engine.store.detail import Details  # noqa: E402
 from engine.store.event import AttemptEvent, Event, decision_json, timestamp_of  # noqa: E402
 from engine.store.migrations import migrate  # noqa: E402
 from engine.store.policies import PolicyStore  # noqa: E402
@@ -65,7 +66,11 @@ def record(state: Path, records: int) -> None:
     states = {name: ProviderState(key=name in ready or row.auth == "none") for name, row in policy.providers.items()}
     decide, draw = compile_pipeline(policy).decide, random.Random(1)
     rows, times = [], []
+    connection = sqlite3.connect(state / "ledger.sqlite", isolation_level=None)
+    migrate(connection)
+    details = Details(connection)
     for number in range(records):
+        details.learn()
         asked = facts(draw, number, policy)
         began = time.perf_counter()
         decision = decide(asked, states)
@@ -83,11 +88,10 @@ def record(state: Path, records: int) -> None:
                     status="success" if chosen else "error", latency_ms=draw.uniform(400, 9000), input_tokens=tokens,
                     output_tokens=400, cached_input_tokens=int(tokens * 0.8),
                     cost_estimate_usd=prices.estimate(chosen.ref, tokens, 400) if chosen else None,
-                )
+                ),
+                details,
             )
         )  # fmt: skip
-    connection = sqlite3.connect(state / "ledger.sqlite", isolation_level=None)
-    migrate(connection)
     connection.execute("BEGIN")
     connection.executemany(SAVE, rows)
     connection.execute("COMMIT")

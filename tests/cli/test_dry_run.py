@@ -205,7 +205,7 @@ def old_ledger(state: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     shutil.copy(state / "ledger.sqlite", folder)
     with sqlite3.connect(folder / "ledger.sqlite") as connection:
-        connection.execute("ALTER TABLE events DROP COLUMN availability")
+        connection.execute("ALTER TABLE events DROP COLUMN detail")
     connection.close()
     return folder
 

@@ -134,9 +134,9 @@ async def test_the_event_loop_never_writes(path: Path, monkeypatch: pytest.Monke
     """Rows are made and committed in another thread."""
     threads = set()
 
-    def spy(made: Any) -> Any:
+    def spy(*given: Any) -> Any:
         threads.add(threading.current_thread())
-        return original(made)
+        return original(*given)
 
     original = module.row_of
     monkeypatch.setattr(module, "row_of", spy)
@@ -322,9 +322,8 @@ async def test_a_full_disk_costs_no_request(path: Path) -> None:
         connection = ledger._writer._connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
-        big = {"request": {"tool_names": ["x" * 100] * 64}}
         for number in range(1, 9):
-            await ledger.complete(event(number, facts=big))
+            await ledger.complete(event(number, facts={"request": {"tool_names": [os.urandom(4_000).hex()]}}))
         assert (ledger.ok, len(ledger.recent(50))) == (False, 9)
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
 
+import orjson
 import pytest
 
 from engine.store import migrations
+from engine.store.detail import Details
+from engine.store.event import AttemptEvent, Event, attempt_json
 from engine.store.migrations import MIGRATIONS, LedgerTooNew, migrate
-from engine.store.rows import COLUMNS, KNOWN_USD, SAVE, row_of
-from tests.store.builders import full
+from engine.store.rows import ANY, COLUMNS, KNOWN_USD, SAVE, fetch, row_of
+from tests.store.builders import event, full
 
 
 @pytest.fixture
@@ -29,16 +34,16 @@ def test_a_new_file_gets_all_steps_once(connection: sqlite3.Connection) -> None:
     assert (migrate(connection), migrate(connection)) == (len(MIGRATIONS), 0)
 
 
-def test_the_table_has_a_column_for_every_field(connection: sqlite3.Connection) -> None:
-    """Tables and events agree: a new field needs a new step."""
+def test_the_table_has_the_columns_that_are_written(connection: sqlite3.Connection) -> None:
+    """Tables and rows agree: a field that shall have a column of its own needs a new step, any other does not."""
     migrate(connection)
-    assert columns(connection) == set(COLUMNS)
+    assert columns(connection) == {*COLUMNS, "detail"}
 
 
 def test_a_step_keeps_what_is_there(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A later step finds the rows of the earlier format."""
     migrate(connection)
-    connection.execute(SAVE, row_of(full()))
+    connection.execute(SAVE, row_of(full(), Details(connection)))
     later = lambda c: c.execute("ALTER TABLE events ADD COLUMN added TEXT NOT NULL DEFAULT 'new'")  # noqa: E731
     monkeypatch.setattr(migrations, "MIGRATIONS", (*MIGRATIONS, later))
     assert (migrate(connection), connection.execute("SELECT id, added FROM events").fetchall()) == (
@@ -73,6 +78,10 @@ def test_a_newer_file_is_left_alone(connection: sqlite3.Connection) -> None:
     ("query", "index"),
     [
         ("SELECT id FROM events WHERE session_id = ? ORDER BY timestamp", "events_session"),
+        ("SELECT id FROM events WHERE project = ? ORDER BY timestamp DESC LIMIT 50", "events_project"),
+        ("SELECT id FROM events WHERE selected_model = ? ORDER BY timestamp DESC LIMIT 50", "events_model"),
+        ("SELECT id FROM sessions ORDER BY last DESC LIMIT 50", "sessions_last"),
+        ("SELECT project, total(cost_usd) FROM usage WHERE slot >= ? GROUP BY project", "PRIMARY KEY (slot>?)"),
         ("SELECT id FROM events WHERE status = ? ORDER BY timestamp", "events_status"),
         ("SELECT id FROM events WHERE timestamp >= ?", "events_timestamp"),
         (
@@ -84,5 +93,33 @@ def test_a_newer_file_is_left_alone(connection: sqlite3.Connection) -> None:
 def test_queries_use_their_index(connection: sqlite3.Connection, query: str, index: str) -> None:
     """The usual questions are answered from an index."""
     migrate(connection)
-    plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",)))
+    plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",) * query.count("?")))
     assert index in plan
+
+
+def test_what_an_earlier_version_wrote_is_packed(connection: sqlite3.Connection) -> None:
+    """Events of the format before come back whole, and are in the sums."""
+    connection.execute("PRAGMA foreign_keys = OFF")
+    for number, step in enumerate(MIGRATIONS[:4], 1):
+        step(connection)
+        connection.execute(f"PRAGMA user_version = {number}")
+    old, least = full(1), event(2, cost_estimate_usd=0.5)
+    for made in (old, least):
+        values = {name: _unpacked(value) for name, value in ((f.name, getattr(made, f.name)) for f in fields(Event))}
+        known = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
+        values = {name: value for name, value in values.items() if name in known}
+        marks = ", ".join(f":{name}" for name in values)
+        connection.execute(f"INSERT INTO events ({', '.join(values)}) VALUES ({marks})", values)
+    migrate(connection)
+    kept = {f.name: f.default for f in fields(Event) if f.name not in known}
+    found = fetch(connection, Details(connection), ANY, order="id", limit=9)
+    assert found == [replace(old, **kept), replace(least, **kept)]
+    assert connection.execute("SELECT sum(requests), total(cost_usd) FROM usage").fetchone() == (2, 1.125)
+    assert connection.execute("SELECT id, requests, cost_usd FROM sessions").fetchall() == [("s-1", 1, 0.625)]
+
+
+def _unpacked(value: Any) -> Any:
+    """A field as the first formats stored it."""
+    if isinstance(value, tuple):
+        return orjson.dumps([attempt_json(v) if isinstance(v, AttemptEvent) else v for v in value]).decode()
+    return orjson.dumps(value).decode() if isinstance(value, dict) else value
