@@ -217,4 +217,6 @@ def _lacks(model: Model, *, preserve: bool) -> frozenset[str]:
     if preserve:
         return frozenset(missing & _MEDIA) if model.known else frozenset()
     missing |= {code for field, code in _QUIRKS if not getattr(model.quirks, field)}
+    if model.quirks.thinking == "adaptive":
+        missing.add("thinking.off")
     return frozenset(missing)

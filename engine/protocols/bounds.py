@@ -13,6 +13,8 @@ MOST_STOPS = 4
 """Stop sequences that every protocol with stop sequences takes."""
 PLAIN_TIERS = ("auto", "default")
 """Service tiers of OpenAI's protocols that ask for nothing special."""
+PLAIN_EFFORTS = ("low", "medium", "high")
+"""Effort words that every protocol has."""
 
 MESSAGES_TIERS = {"auto": "auto", "standard_only": "default"}
 """Service tiers of Messages, and what OpenAI's protocols call them."""
@@ -32,11 +34,19 @@ def openai_tier(tier: str, *, own: bool, losses: set[str]) -> str:
     return MESSAGES_TIERS.get(tier, "")
 
 
+def odd_stops(stops: Any) -> bool:
+    """Whether some protocol with stop sequences refuses these: it takes four, or none of white space alone."""
+    listed = stops if isinstance(stops, list) else [stops]
+    return len(listed) > MOST_STOPS or any(isinstance(stop, str) and not stop.strip() for stop in listed)
+
+
 def out_of_range(body: JsonObject, *, thinking: bool) -> bool:
     """Whether a request of OpenAI's protocols samples in a way that Messages refuses: hotter than 1, by heat and nucleus at
     once, or otherwise than plainly while it thinks.
     """
     heat, nucleus = _number(body.get("temperature")), _number(body.get("top_p"))
+    if thinking and body.get("top_k") is not None:
+        return True
     if heat is None:
         return thinking and nucleus is not None and nucleus < 0.95
     return heat > 1 or nucleus is not None or (thinking and heat != 1)

@@ -36,6 +36,9 @@ _BLOCKS: Mapping[str, str] = {
 }
 """Images and files are of one protocol alone only where their provider keeps them."""
 
+MARKS = frozenset({"cache_control", "prompt_cache_breakpoint"})
+"""Fields beside a block or a part that end a piece of the prompt to be cached."""
+
 _RESULTS = ("_tool_result", "_call", "_call_output")
 
 

@@ -37,6 +37,8 @@ class Tally:
     """One line for each difference that nothing declares, and for each answer that could not be read."""
     declared: Counter[str] = field(default_factory=Counter)
     """Named deviations, and how many answers have each."""
+    deviating: int = 0
+    """Answers with at least one of them."""
     errors: int = 0
     """Recorded failures inside a success; the client gets an error."""
 
@@ -122,6 +124,7 @@ def judge(exchange: Exchange, client: str, sdks: Sdks, tally: Tally, *, stream: 
         _fit(expected, got, client, names, stream=stream)
         tally.wrong += [f"{exchange.short}: {line}" for line in differences(expected, got)]
     tally.declared.update(names)
+    tally.deviating += bool(names)
 
 
 def _fit(expected: Answer, got: Answer, client: str, names: set[str], *, stream: bool) -> None:

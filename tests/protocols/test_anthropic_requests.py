@@ -168,10 +168,10 @@ def test_foreign_thinking_is_dropped_and_own_kept() -> None:
     ("asked", "quirks", "expected", "lost"),
     [
         (Reasoning(effort="high"), Quirks(), (None, "high"), []),
-        (Reasoning(effort="minimal"), Quirks(), (None, "low"), ["effort"]),
+        (Reasoning(effort="minimal"), Quirks(), (None, "low"), ["effort.word"]),
         (Reasoning(effort="none"), Quirks(), ({"type": "disabled"}, ""), []),
-        (Reasoning(effort="none"), Quirks(thinking="adaptive", efforts=FIVE), (None, "low"), ["effort"]),
-        (Reasoning(effort="xhigh"), Quirks(thinking="adaptive", efforts=("low", "high")), ({"type": "adaptive"}, "high"), ["effort"]),
+        (Reasoning(effort="none"), Quirks(thinking="adaptive", efforts=FIVE), (None, "low"), ["thinking.off"]),
+        (Reasoning(effort="xhigh"), Quirks(thinking="adaptive", efforts=("low", "high")), ({"type": "adaptive"}, "high"), ["effort.word"]),
         (Reasoning(True, budget_tokens=31999), Quirks(thinking="adaptive"), ({"type": "adaptive"}, "xhigh"), ["thinking.budget"]),
         (Reasoning(True, budget_tokens=31999), Quirks(), ({"type": "enabled", "budget_tokens": 31999}, ""), []),
         (Reasoning(True, budget_tokens=99999), Quirks(), ({"type": "enabled", "budget_tokens": 63999}, ""), ["thinking.budget"]),
@@ -246,14 +246,14 @@ def test_structured_output_is_native_or_in_words() -> None:
     request = conversation(user("go"), output_format=OutputFormat("json_schema", "x", schema))
     body, losses = encode(request)
     assert ({"format": {"type": "json_schema", "schema": schema}}, []) == (body["output_config"], losses)
-    for other, quirks in (
-        (request, Quirks(json_schema=False)),
-        (replace(request, output_format=OutputFormat("json_object")), None),
+    for other, quirks, code in (
+        (request, Quirks(json_schema=False), "output_format"),
+        (replace(request, output_format=OutputFormat("json_object")), None, "output_format.json"),
     ):
         body, losses = encode(other, quirks)
         assert "output_config" not in body
         assert "JSON object" in body["system"][-1]["text"]
-        assert losses == ["output_format"]
+        assert losses == [code]
 
 
 def test_custom_tools_and_namespaces_become_functions() -> None:
@@ -268,10 +268,10 @@ def test_custom_tools_and_namespaces_become_functions() -> None:
     assert losses == ["namespace"]
 
 
-def test_a_request_without_words_is_refused() -> None:
-    """Nothing is made up for a conversation that says nothing; system text alone is said by the user."""
-    with pytest.raises(ClientError):
-        encode(conversation(user("")))
+def test_a_request_without_words_says_so() -> None:
+    """Other protocols answer a conversation that says nothing; system text alone is said by the user."""
+    body, _ = encode(conversation(user("")))
+    assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "(The user says nothing.)"}]}]
     body, _ = encode(conversation(Message("system", (Text("do it"),))))
     assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "do it"}]}]
 

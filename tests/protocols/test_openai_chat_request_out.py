@@ -182,7 +182,7 @@ def test_only_one_system_message_where_more_are_refused() -> None:
         (Document("text/plain", text="words", title="t"), {"type": "text", "text": "t\n\nwords"}, []),
         (Document("application/pdf", "aGk=", title="a.pdf"),
          {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,aGk="}}, []),
-        (Document(file_id="f", title="a"), {"type": "text", "text": "[a document was left out: a]"}, ["document"]),
+        (Document(file_id="f", title="a"), {"type": "text", "text": "[a document was left out: a]"}, ["container"]),
         (Text("x", extra={"cache_control": {}}), {"type": "text", "text": "x"}, ["cache_control"]),
         (Text("x", extra={"citations": [1]}), {"type": "text", "text": "x"}, ["citations"]),
     ],
@@ -249,11 +249,12 @@ def test_a_seal_goes_back_where_it_came_from() -> None:
     ("asked", "quirks", "sent", "codes"),
     [
         (Reasoning(effort="high"), Quirks(), {"reasoning_effort": "high"}, []),
-        (Reasoning(effort="xhigh"), Quirks(efforts=("low", "high")), {"reasoning_effort": "high"}, ["effort"]),
-        (Reasoning(effort="minimal"), Quirks(efforts=("high", "max")), {"reasoning_effort": "high"}, ["effort"]),
+        (Reasoning(effort="xhigh"), Quirks(efforts=("low", "high")), {"reasoning_effort": "high"}, ["effort.word"]),
+        (Reasoning(effort="minimal"), Quirks(efforts=("high", "max")), {"reasoning_effort": "high"}, ["effort.word"]),
         (Reasoning(True, budget_tokens=31_999), Quirks(), {"reasoning_effort": "high"}, ["thinking.budget"]),
         (Reasoning(True, budget_tokens=1024), Quirks(), {"reasoning_effort": "low"}, ["thinking.budget"]),
-        (Reasoning(False), Quirks(), {}, []),
+        (Reasoning(False), Quirks(), {}, ["thinking.off"]),
+        (Reasoning(effort="default"), Quirks(), {}, ["effort.word"]),
         (Reasoning(False), Quirks(efforts=("none", "low")), {"reasoning_effort": "none"}, []),
         (Reasoning(effort="high"), Quirks(reasoning_param="none"), {}, ["effort"]),
         (Reasoning(effort="high"), Quirks(reasoning_param="reasoning"), {"reasoning": {"effort": "high"}}, []),
@@ -353,7 +354,7 @@ def test_limits_and_keys() -> None:
     body, losses = encode(asked, Quirks(seed_field="random_seed"))
     assert (body["max_tokens"], len(body["user"]), body["random_seed"], body["stop"]) == (64_000, 64, 5, list("abcd"))
     assert body["user"] == body["prompt_cache_key"]
-    assert losses == ["container", "max_output_tokens", "service_tier", "stop", "top_k", "unknown_field", "user"]
+    assert losses == ["container", "max_output_tokens", "stop.form", "top_k", "unknown_field", "user.long"]
     body, _ = encode(request(user("hi")), Quirks(default_max_tokens=4096, max_tokens_field="max_completion_tokens"))
     assert body["max_completion_tokens"] == 4096
 

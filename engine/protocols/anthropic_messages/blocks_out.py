@@ -44,7 +44,9 @@ def beside(extra: Mapping[str, Any], *, own: bool) -> Mapping[str, Any]:
     """The fields of `extra` that may stand beside a block here."""
     if own or not extra:
         return extra
-    return {"cache_control": mark} if isinstance(mark := extra.get("cache_control"), dict) else {}
+    if isinstance(mark := extra.get("cache_control"), dict):
+        return {"cache_control": mark}
+    return {"cache_control": {"type": "ephemeral"}} if "prompt_cache_breakpoint" in extra else {}
 
 
 def _sealed(block: Thinking, losses: set[str]) -> JsonObject | None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.llm.catalogue import Quirks
-from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject, LLMRequest, Message, ToolCall, ToolResult
 from engine.protocols import arguments
 from engine.protocols.anthropic_messages.blocks_out import beside, encode_part
@@ -22,6 +21,7 @@ from engine.protocols.tool_names import ToolNames, custom_arguments
 
 _UNANSWERED = "The tool call was interrupted; there is no result."
 _OPENING = "(The conversation starts with the assistant.)"
+_SILENT = "(The user says nothing.)"
 _CONTINUE = "Continue your last message exactly where it stops, without repeating any of it."
 
 
@@ -41,16 +41,15 @@ class _Turn:
 def encode_conversation(
     request: LLMRequest, *, quirks: Quirks, names: ToolNames, losses: set[str]
 ) -> tuple[list[JsonObject], list[JsonObject]]:
-    """(`system` blocks, `messages`): at least one message, the first one the user's. Raises ClientError when nothing is said."""
+    """(`system` blocks, `messages`): at least one message, the first one the user's."""
     builder = _Builder(quirks, names, losses, own=request.protocol == NAME)
     for message in request.messages:
         builder.add(message)
     messages = _written(builder.turns)
     system = builder.system
     if not messages:
-        if not system:
-            raise ClientError("messages: there is no text in any of them", field="messages")
-        messages, system = [{"role": "user", "content": system}], []
+        # What other protocols answer, too: instructions alone, or a user who says nothing at all.
+        messages, system = [{"role": "user", "content": system or [{"type": "text", "text": _SILENT}]}], []
     if messages[0]["role"] != "user":
         messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _OPENING}]})
     _prefill(messages, quirks, losses)

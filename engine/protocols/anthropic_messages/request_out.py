@@ -11,6 +11,7 @@ from engine.llm.protocol import Target
 from engine.protocols.anthropic_messages.conversation import encode_conversation
 from engine.protocols.anthropic_messages.thinking import encode_thinking, may_think, without_thinking_edits
 from engine.protocols.anthropic_messages.words import NAME
+from engine.protocols.bounds import PLAIN_TIERS
 from engine.protocols.tool_names import ToolNames, custom_schema
 from engine.protocols.unshared import tool_loss
 
@@ -26,7 +27,7 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
     system, messages = encode_conversation(request, quirks=quirks, names=names, losses=losses)
     body: JsonObject = {"model": target.model.name, "max_tokens": _max_tokens(request, target, losses)}
     if request.output_format is not None and not _native_format(request.output_format, target):
-        losses.add("output_format")
+        losses.add("output_format" if request.output_format.kind == "json_schema" else "output_format.json")
         system.append({"type": "text", "text": _format_in_words(request.output_format)})
     if system:
         body["system"] = system
@@ -40,7 +41,7 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
     if stop := [word for word in request.stop if word.strip()]:
         body["stop_sequences"] = stop
     if len(stop) != len(request.stop):
-        losses.add("stop")  # the API refuses white space alone
+        losses.add("stop.form")
     _rest(body, request, losses)
     if body.get("thinking", {}).get("type") in (None, "disabled") and request.reasoning is not None:
         without_thinking_edits(body)
@@ -180,7 +181,7 @@ def _sampling(body: JsonObject, request: LLMRequest, target: Target, losses: set
             kept.pop("top_p", None)  # newer models take one of the two
     for name, value in sent.items():
         if kept.get(name) != value:
-            losses.add("top_k" if name == "top_k" else "sampling")
+            losses.add("sampling.range" if target.quirks.sampling else "top_k" if name == "top_k" else "sampling")
     body.update(kept)
 
 
@@ -191,13 +192,13 @@ def _rest(body: JsonObject, request: LLMRequest, losses: set[str]) -> None:
     metadata: JsonObject = {}
     if request.user:
         if not own and len(request.user) > _LONGEST_USER:
-            losses.add("user")
+            losses.add("user.long")
         else:
             metadata["user_id"] = request.user
     if request.service_tier:
         if own:
             body["service_tier"] = request.service_tier
-        elif request.service_tier != "auto":
+        elif request.service_tier not in PLAIN_TIERS:
             losses.add("service_tier")
     if own:
         for key, value in request.extra.items():

@@ -16,6 +16,7 @@ from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
 from engine.protocols.anthropic_messages.words import REQUEST_FIELDS, TOOL_FIELDS
+from engine.protocols.bounds import LONGEST_USER, MESSAGES_TIERS, PLAIN_EFFORTS, odd_stops
 from engine.protocols.unshared import block_loss, tool_loss
 
 _MAX_TOOL_NAMES = 64
@@ -69,6 +70,10 @@ def _settings(found: Survey, body: JsonObject) -> None:
             requires.add(code)
         elif field not in REQUEST_FIELDS:
             requires.add("unknown_field")
+    if (tier := body.get("service_tier")) is not None and tier not in MESSAGES_TIERS:
+        requires.add("unknown_field")
+    if (stops := body.get("stop_sequences")) and odd_stops(stops):
+        requires.add("stop.form")
     if isinstance(limit := body.get("max_tokens"), int):
         found.max_output_tokens = max(limit, 0)
     if isinstance(temperature := body.get("temperature"), int | float):
@@ -88,6 +93,8 @@ def _settings(found: Survey, body: JsonObject) -> None:
 def _thinking(found: Survey, thinking: Any, config: Any, old_format: Any) -> None:
     if isinstance(thinking, dict):
         found.thinking = thinking.get("type") in ("enabled", "adaptive")
+        if thinking.get("type") == "disabled":
+            found.requires.add("thinking.off")
         if isinstance(budget := thinking.get("budget_tokens"), int):
             found.thinking_budget = budget
             found.requires.add("thinking.budget")
@@ -95,7 +102,7 @@ def _thinking(found: Survey, thinking: Any, config: Any, old_format: Any) -> Non
     if isinstance(config, dict):
         if isinstance(effort := config.get("effort"), str) and effort:
             found.effort = effort
-            found.requires.add("effort")
+            found.requires |= {"effort"} if effort in PLAIN_EFFORTS else {"effort", "effort.word"}
         output_format = config.get("format") or old_format
         if not config.keys() <= {"effort", "format"}:
             found.requires.add("unknown_field")
@@ -126,7 +133,7 @@ def _metadata(found: Survey, metadata: Any) -> None:
         return
     found.user = user
     found.session = session_id(user)
-    found.requires.add("user")
+    found.requires |= {"user", "user.long"} if len(user) > LONGEST_USER else {"user"}
 
 
 def session_id(user: str) -> str:

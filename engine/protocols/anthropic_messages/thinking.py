@@ -93,7 +93,8 @@ def _off(reasoning: Reasoning, quirks: Quirks, losses: set[str]) -> tuple[JsonOb
     """Adaptive models do not all let thinking be turned off; the weakest effort is the nearest thing that all take."""
     effort = reasoning.effort
     if quirks.thinking == "adaptive":
-        return None, _effort(effort or "low", quirks, losses)
+        losses.add("thinking.off")
+        return None, _effort("low" if effort in ("", "none") else effort, quirks, losses)
     usable = effort not in ("", "none") and (quirks.efforts or not quirks.thinking)
     return {"type": "disabled"}, _effort(effort, quirks, losses) if usable else ""
 
@@ -135,10 +136,11 @@ def _shown(thinking: JsonObject, reasoning: Reasoning) -> JsonObject:
 def _effort(word: str, quirks: Quirks, losses: set[str]) -> str:
     if not word:
         return ""
-    fitting = nearest(word, quirks.efforts or _OWN_EFFORTS)
-    if fitting != word:
-        losses.add("effort")
-    return fitting
+    known = quirks.efforts or _OWN_EFFORTS
+    fitting = nearest(word, known)
+    if fitting != word or word not in known:
+        losses.add("effort.word")
+    return fitting if fitting in known else ""
 
 
 def nearest(word: str, allowed: tuple[str, ...]) -> str:

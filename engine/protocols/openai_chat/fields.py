@@ -43,7 +43,7 @@ MEANT: Mapping[str, str] = {
     "thinking": "effort",
     "user": "user",
     "safety_identifier": "user",
-    "service_tier": "service_tier",
+    "service_tier": "",
     "audio": "audio",
     "web_search_options": "web_search",
 }

@@ -31,7 +31,7 @@ from engine.protocols import arguments, tool_ids
 from engine.protocols.openai_chat.fields import NAME
 from engine.protocols.openai_chat.reasoning import unseal
 from engine.protocols.tool_names import ToolNames, custom_arguments
-from engine.protocols.unshared import block_loss
+from engine.protocols.unshared import MARKS, block_loss
 
 NO_RESULT = "[no result was recorded]"
 _BILLING = "x-anthropic-billing-header:"
@@ -133,7 +133,9 @@ class Conversation:
             self._out[-1]["content"] += "\n\n" + text  # only one system message, at the start
         elif leading or quirks.mid_system:
             self._flush()
-            self._append({"role": quirks.system_role, "content": text}, message)
+            marked = self._own and quirks.mid_system and any(isinstance(b, Text) and b.extra for b in message.content)
+            said: Any = [part for block in message.content for part in self._parts(block)] if marked else text
+            self._append({"role": quirks.system_role, "content": said}, message)
         else:
             self.losses.add("system.mid")
             self._user([_text(f"<system-reminder>\n{text}\n</system-reminder>")], message)
@@ -193,7 +195,7 @@ class Conversation:
             return
         if self._own and not self._target.quirks.strict:
             return
-        if "cache_control" in block.extra:
+        if not MARKS.isdisjoint(block.extra):
             self.losses.add("cache_control")
         if block.extra.get("citations") and isinstance(block, Text | Document):
             self.losses.add("citations")
@@ -203,7 +205,7 @@ class Conversation:
             self.losses.add("image")
             return _text("[an image was left out: this model reads text only]")
         if not block.url and not block.data:
-            self.losses.add("image")
+            self.losses.add("container")
             return _text("[an image was left out: it is kept by another provider]")
         url = block.url or f"data:{block.media_type or 'image/png'};base64,{block.data}"
         held: JsonObject = {"url": url}
@@ -222,7 +224,7 @@ class Conversation:
             file["file_id"] = block.file_id
         if file:
             return {"type": "file", "file": file}
-        self.losses.add("document")
+        self.losses.add("container" if block.file_id else "document")
         return _text(f"[a document was left out: {block.title or block.media_type or 'untitled'}]")
 
     # ── assistant and its tools ──
@@ -266,7 +268,7 @@ class Conversation:
         again = self._uses.get(call_id, 0)
         self._uses[call_id] = again + 1
         wire = tool_ids.synthetic(call_id, again) if again else call_id
-        if quirks.strict and len(wire) > _LONGEST_ID:
+        if len(wire) > _LONGEST_ID and (quirks.strict or not self._own):
             wire = tool_ids.synthetic(wire)
         return tool_ids.fit(wire, quirks.tool_id)
 

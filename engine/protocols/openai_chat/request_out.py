@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,14 +10,13 @@ import re2
 
 from engine.llm.messages import JsonObject, LLMRequest, OutputFormat, Reasoning
 from engine.llm.protocol import Target
-from engine.protocols.efforts import effort_of_budget, nearest_effort
+from engine.protocols.bounds import LONGEST_USER, MOST_STOPS, PLAIN_TIERS, openai_tier, short
+from engine.protocols.efforts import EFFORTS, effort_of_budget, nearest_effort
 from engine.protocols.openai_chat.fields import DOCUMENTED, MEANT, NAME
 from engine.protocols.openai_chat.messages_out import Conversation
 from engine.protocols.openai_chat.tools_out import tool_fields
 from engine.protocols.tool_names import ToolNames
 
-_LONGEST_KEY = 64
-_MOST_STOPS = 4
 _NOT_NAME = re2.compile(r"[^A-Za-z0-9_-]")
 
 _FOREIGN: Mapping[str, str] = {
@@ -51,6 +49,7 @@ _HARMLESS = frozenset(
 _DROPPED: Mapping[str, str] = {
     **{name: code for name, code in MEANT.items() if code},
     "response_format": "output_format",
+    "service_tier": "service_tier",
 }
 
 
@@ -100,9 +99,9 @@ def _limits(request: LLMRequest, target: Target, body: JsonObject, losses: set[s
         else:
             losses.add("top_k")
     if request.stop:
-        body["stop"] = list(request.stop[:_MOST_STOPS])
-        if len(request.stop) > _MOST_STOPS:
-            losses.add("stop")
+        body["stop"] = list(request.stop[:MOST_STOPS])
+        if len(request.stop) > MOST_STOPS:
+            losses.add("stop.form")
     if request.seed is not None:
         if quirks.seed_field:
             body[quirks.seed_field] = request.seed
@@ -126,11 +125,16 @@ def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: se
             losses.add(lost)
         return
     fitted = nearest_effort(word, quirks.efforts)
+    if request.protocol != NAME and fitted not in (quirks.efforts or EFFORTS):
+        fitted = ""  # a vendor's own word
+    if lost and fitted != word and not off:
+        losses.add("effort.word")
     if tools and not quirks.tools_with_reasoning:
         fitted = "none" if "none" in quirks.efforts else ""
         wanted = False
-    if lost and fitted != word:
-        losses.add(lost)
+        losses |= {lost} if lost else set()
+    if off and fitted != "none" and quirks.reasoning_param == "reasoning_effort":
+        losses.add("thinking.off")
     match quirks.reasoning_param:
         case "reasoning_effort" if fitted:
             body["reasoning_effort"] = fitted
@@ -171,7 +175,7 @@ def _output_format(wanted: OutputFormat, target: Target, body: JsonObject, losse
         body["response_format"] = {"type": "json_object"}
         if wanted.kind == "json_object":
             return
-    losses.add("output_format")
+    losses.add("output_format" if wanted.kind == "json_schema" else "output_format.json")
     text = "Answer with one JSON object and nothing else."
     if wanted.schema:
         text += f" It must match this JSON Schema:\n{orjson.dumps(wanted.schema).decode()}"
@@ -190,21 +194,13 @@ def _instruct(messages: list[JsonObject], text: str, role: str) -> None:
 def _identity(request: LLMRequest, body: JsonObject, losses: set[str]) -> None:
     """The end user, the cache key, the service tier."""
     if request.user:
-        body["user"] = _short(request.user)
-        if len(request.user) > _LONGEST_KEY:
-            losses.add("user")
+        body["user"] = short(request.user)
+        if len(request.user) > LONGEST_USER:
+            losses.add("user.long")
     if request.cache_key:
-        body["prompt_cache_key"] = _short(request.cache_key)
-    if request.service_tier:
-        if request.protocol.startswith("openai-"):
-            body["service_tier"] = request.service_tier
-        else:
-            losses.add("service_tier")
-
-
-def _short(key: str) -> str:
-    """A key of at most 64 characters; a longer one is hashed, so that it stays the same key."""
-    return key if len(key) <= _LONGEST_KEY else hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+        body["prompt_cache_key"] = short(request.cache_key)
+    if tier := openai_tier(request.service_tier, own=request.protocol.startswith("openai-"), losses=losses):
+        body["service_tier"] = tier
 
 
 def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
@@ -226,5 +222,7 @@ def _drop(fields: tuple[str, ...], body: JsonObject, losses: set[str]) -> None:
         if name == "tool_choice":
             if value != "auto":
                 losses.add("forced_tool")
+        elif name == "service_tier" and value in PLAIN_TIERS:
+            continue
         elif code := _DROPPED.get(name):
             losses.add(code)

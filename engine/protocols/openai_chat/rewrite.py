@@ -91,10 +91,11 @@ def _reasoning(out: JsonObject, quirks: Quirks) -> None:
     fitted = nearest_effort(word, quirks.efforts)
     if out.get("tools") and not quirks.tools_with_reasoning:
         fitted = "none" if "none" in quirks.efforts else ""
+    if fitted and quirks.reasoning_param == "reasoning_effort":
+        out["reasoning_effort"] = fitted  # where it stood
+        return
     del out["reasoning_effort"]
     match quirks.reasoning_param:
-        case "reasoning_effort" if fitted:
-            out["reasoning_effort"] = fitted
         case "reasoning" if fitted and "reasoning" not in out:
             out["reasoning"] = {"effort": fitted}
         case "thinking":

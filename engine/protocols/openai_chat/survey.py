@@ -11,6 +11,7 @@ from typing import Any
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
+from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, odd_stops, out_of_range
 from engine.protocols.openai_chat.fields import MEANT
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.unshared import tool_loss
@@ -56,13 +57,20 @@ def _parameters(body: JsonObject, found: Survey) -> None:
     wanted = body.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema"):
         found.output_format = wanted["type"]
-        requires.add("output_format")
+        requires.add("output_format" if wanted["type"] == "json_schema" else "output_format.json")
+    if (stops := body.get("stop")) and odd_stops(stops):
+        requires.add("stop.form")
+    if (tier := body.get("service_tier")) is not None and tier not in PLAIN_TIERS:
+        requires.add("service_tier")
     if isinstance(key := body.get("prompt_cache_key"), str):
         found.session = key
     user = body.get("user") or body.get("safety_identifier")
     if isinstance(user, str):
         found.user = user
+        requires.update(("user.long",) if len(user) > LONGEST_USER else ())
     _reasoning(body, found)
+    if out_of_range(body, thinking=found.thinking):
+        requires.add("sampling.range")
 
 
 def _reasoning(body: JsonObject, found: Survey) -> None:
@@ -78,8 +86,15 @@ def _reasoning(body: JsonObject, found: Survey) -> None:
     if isinstance(effort, str):
         found.effort = effort
         found.thinking = effort not in {"", "none"}
+        found.requires.update(("effort.word",) if effort not in PLAIN_EFFORTS else ())
     if isinstance(switch, dict) and "type" in switch:
         found.thinking = switch["type"] != "disabled"
+    if (
+        effort == "none"
+        or (isinstance(switch, dict) and switch.get("type") == "disabled")
+        or (isinstance(asked, dict) and asked.get("enabled") is False)
+    ):
+        found.requires.add("thinking.off")
 
 
 def _tools(body: JsonObject, found: Survey) -> None:
@@ -158,7 +173,7 @@ def _parts(content: list[Any], found: Survey, image: str) -> None:
     for part in content:
         if not isinstance(part, dict):
             continue
-        if "cache_control" in part:
+        if "cache_control" in part or "prompt_cache_breakpoint" in part:
             _mark(found)
         match part.get("type"):
             case "text" | "refusal":
@@ -174,6 +189,8 @@ def _parts(content: list[Any], found: Survey, image: str) -> None:
                 found.documents += 1
                 found.requires.add("document")
                 held = part.get("file")
+                if isinstance(held, dict) and held.get("file_id"):
+                    found.requires.add("container")
                 data = held.get("file_data") if isinstance(held, dict) else None
                 found.media_bytes += len(data) if isinstance(data, str) else 0
             case "input_audio":

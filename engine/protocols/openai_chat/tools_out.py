@@ -23,12 +23,12 @@ def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: s
     own = request.protocol == NAME and not quirks.strict
     shown = list(_shown(request, losses, own=own))
     offered = [_wire(tool, namespace, names) for tool, namespace in shown]
+    if not offered:
+        return {}  # being forced to call a tool that is lost is no loss of its own
     callable_names: set[str] = set()
     if request.tool_choice is not None:
         callable_names = {names.wire(tool.name, namespace) for tool, namespace in shown if tool.kind != "server"}
     choice = _choice(request, quirks, names, losses, callable_names)
-    if not offered:
-        return {}
     fields: JsonObject = {"tools": offered}
     if choice is not None:
         fields["tool_choice"] = choice

@@ -29,7 +29,7 @@ from engine.protocols.openai_responses import reasoning
 from engine.protocols.openai_responses.parts import write_document, write_image
 from engine.protocols.openai_responses.words import NAME, is_part, made_by_model, text
 from engine.protocols.tool_names import ToolNames, flat
-from engine.protocols.unshared import block_loss
+from engine.protocols.unshared import MARKS, block_loss
 
 NO_RESULT = "[no result was recorded]"
 _BILLING = "x-anthropic-billing-header:"
@@ -245,7 +245,7 @@ class Items:
         part = write_document(block, own=self._own) if readable else None
         if part is not None:
             return part
-        self.losses.add("document")
+        self.losses.add("container" if block.file_id else "document")
         named = block.title or block.media_type or "untitled"
         return {"type": "input_text", "text": f"[a document was left out: {named}]"}
 
@@ -275,7 +275,7 @@ class Items:
         """Declares what a block carries beside its words."""
         if self._own or isinstance(block, Opaque):
             return
-        if "cache_control" in block.extra:
+        if not MARKS.isdisjoint(block.extra):
             self.losses.add("cache_control")
         if block.extra.get("citations"):
             self.losses.add("citations")

@@ -51,7 +51,7 @@ def decode_request(body: JsonObject) -> LLMRequest:
     else:
         raise ClientError("input must be a string or a list of items", field="input")
     choice = body.get("tool_choice")
-    offered = _with_loaded(read_tools(body.get("tools")) + conversation.tools, conversation.loaded)
+    offered = _with_loaded(_last_of_each(read_tools(body.get("tools")) + conversation.tools), conversation.loaded)
     tools = allowed(offered, choice)
     extra = {name: value for name, value in body.items() if name not in HELD and value is not None}
     extra.pop("text", None)
@@ -215,6 +215,16 @@ def _format(value: Any) -> OutputFormat | None:
                 },
             )
     return None
+
+
+def _last_of_each(offered: list[Tool]) -> list[Tool]:
+    """A tool that an item in the conversation offers anew is what it is there, in its first place."""
+    if len({(tool.kind, tool.name) for tool in offered if tool.kind != "server"}) == len(offered):
+        return offered
+    last = {(tool.kind, tool.name): tool for tool in offered if tool.kind != "server"}
+    return [
+        kept for tool in offered if (kept := tool if tool.kind == "server" else last.pop((tool.kind, tool.name), None))
+    ]
 
 
 def _with_loaded(offered: list[Tool], loaded: list[Tool]) -> list[Tool]:

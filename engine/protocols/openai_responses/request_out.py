@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 import orjson
@@ -11,7 +10,8 @@ import re2
 from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject, LLMRequest, OutputFormat
 from engine.llm.protocol import Target
-from engine.protocols.efforts import effort_of_budget, nearest_effort
+from engine.protocols.bounds import LONGEST_USER, PLAIN_TIERS, openai_tier, short
+from engine.protocols.efforts import EFFORTS, effort_of_budget, nearest_effort
 from engine.protocols.openai_responses.items_out import Items, without_own
 from engine.protocols.openai_responses.tools import write_choice, write_tools
 from engine.protocols.openai_responses.words import FIELD_CODES, FOREIGN_CODES, NAME, UNDOCUMENTED, text
@@ -27,6 +27,7 @@ _DROPPED: Mapping[str, str] = {
     **{name: code for name, code in FIELD_CODES.items() if code},
     "reasoning": "effort",
     "text": "output_format",
+    "service_tier": "service_tier",
 }
 
 
@@ -44,8 +45,6 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
                 body["parallel_tool_calls"] = request.parallel_tool_calls
             else:
                 losses.add("parallel_tools")
-    elif request.tool_choice is not None and request.tool_choice.mode in ("required", "tool"):
-        losses.add("forced_tool")
     _limits(request, target, body, losses)
     _reasoning(request, target, body, losses)
     if request.output_format is not None:
@@ -55,7 +54,7 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
     if request.stream:
         body["stream"] = True
     for name in quirks.drop:
-        if body.pop(name, None) not in (None, "auto") and (code := _DROPPED.get(name)):
+        if body.pop(name, None) not in (None, *PLAIN_TIERS) and (code := _DROPPED.get(name)):
             losses.add(code)
     return body, sorted(losses)
 
@@ -131,8 +130,9 @@ def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: se
     said: JsonObject = {}
     if word == "none" and not own and not target.quirks.efforts:
         word = ""  # not every model can do without thinking; an unknown one is left to its default
-    if word and (fitted := _fitted(word, target.quirks.efforts)) != word:
-        losses.add("effort")
+        losses.add("thinking.off")
+    if word and (fitted := _fitted(word, target.quirks.efforts, own=own)) != word:
+        losses.add("thinking.off" if word == "none" else "effort.word")
         word = fitted
     if word:
         said["effort"] = word
@@ -146,10 +146,10 @@ def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: se
         body["reasoning"] = said
 
 
-def _fitted(word: str, accepted: tuple[str, ...]) -> str:
+def _fitted(word: str, accepted: tuple[str, ...], *, own: bool) -> str:
     """The effort to ask for; empty for a vendor's own word that the target does not list."""
     fitted = nearest_effort(word, accepted)
-    return fitted if not accepted or fitted in accepted else ""
+    return fitted if fitted in (accepted or EFFORTS) or (own and not accepted) else ""
 
 
 def _format(wanted: OutputFormat, target: Target, body: JsonObject, losses: set[str]) -> None:
@@ -164,7 +164,7 @@ def _format(wanted: OutputFormat, target: Target, body: JsonObject, losses: set[
         body["text"] = {"format": {"type": "json_object"}}
         if wanted.kind == "json_object":
             return
-    losses.add("output_format")
+    losses.add("output_format" if wanted.kind == "json_schema" else "output_format.json")
     said = "Answer with one JSON object and nothing else."
     if wanted.schema:
         said += f" It must match this JSON Schema:\n{orjson.dumps(wanted.schema).decode()}"
@@ -175,16 +175,13 @@ def _format(wanted: OutputFormat, target: Target, body: JsonObject, losses: set[
 def _identity(request: LLMRequest, body: JsonObject, losses: set[str]) -> None:
     """The end user, the cache key, the service tier."""
     if request.user:
-        body["user"], shortened = _within(request.user)
-        if shortened:
-            losses.add("user")
+        body["user"] = short(request.user)
+        if len(request.user) > LONGEST_USER:
+            losses.add("user.long")
     if request.cache_key:
-        body["prompt_cache_key"], _ = _within(request.cache_key)
-    if request.service_tier:
-        if request.protocol.startswith("openai-"):
-            body["service_tier"] = request.service_tier
-        else:
-            losses.add("service_tier")
+        body["prompt_cache_key"] = short(request.cache_key)
+    if tier := openai_tier(request.service_tier, own=request.protocol.startswith("openai-"), losses=losses):
+        body["service_tier"] = tier
 
 
 def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
@@ -203,10 +200,3 @@ def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[s
             body["text"] = {**value, **body.get("text", {})}
         elif name not in body:
             body[name] = value
-
-
-def _within(name: str) -> tuple[str, bool]:
-    """(`name` in at most 64 characters, whether it had to be replaced by its digest)."""
-    if len(name) <= _LONGEST_NAME:
-        return name, False
-    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest(), True

@@ -14,6 +14,7 @@ import orjson
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
+from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, out_of_range
 from engine.protocols.openai_responses.words import FIELD_CODES, made_by_model, text
 from engine.protocols.unshared import block_loss, tool_loss
 
@@ -68,12 +69,19 @@ def _fields(found: Survey, body: JsonObject) -> None:
     if isinstance(reasoning := body.get("reasoning"), dict) and isinstance(effort := reasoning.get("effort"), str):
         found.effort = effort
         found.thinking = effort not in ("", "none")
-        requires.add("effort")
+        requires.update(("effort",) if effort in PLAIN_EFFORTS else ("effort", "effort.word"))
+        requires.update(("thinking.off",) if effort == "none" else ())
     wanted = said.get("format") if isinstance(said := body.get("text"), dict) else None
     if isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema"):
         found.output_format = wanted["type"]
-        requires.add("output_format")
+        requires.add("output_format" if wanted["type"] == "json_schema" else "output_format.json")
+    if (tier := body.get("service_tier")) is not None and tier not in PLAIN_TIERS:
+        requires.add("service_tier")
+    if out_of_range(body, thinking=found.thinking):
+        requires.add("sampling.range")
     found.user = str(body.get("user") or body.get("safety_identifier") or "")
+    if len(found.user) > LONGEST_USER:
+        requires.add("user.long")
 
 
 def _metadata(found: Survey, body: JsonObject) -> None:
@@ -204,7 +212,7 @@ def _special(found: Survey, item: JsonObject, kind: str, names: list[str]) -> st
         _tools(found, item.get("tools"), names)
         return ""
     if kind == "configuration_update":
-        found.requires.add("effort")
+        found.requires |= {"effort", "effort.word"}
         return ""
     found.requires.add(block_loss(kind))
     if made_by_model(kind):

@@ -10,7 +10,7 @@ from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, 
 from engine.protocols.openai_responses.words import NAME, entries, text
 from engine.protocols.tool_names import ToolNames, flat
 from engine.protocols.tool_schemas import is_closed, object_schema
-from engine.protocols.unshared import tool_loss
+from engine.protocols.unshared import MARKS, tool_loss
 
 _KNOWN = frozenset({"type", "name", "description", "parameters", "strict", "defer_loading", "tools"})
 
@@ -63,7 +63,7 @@ def write_tools(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: s
             else:
                 losses.add(tool_loss(text(tool.extra.get("type"))))
             continue
-        if "cache_control" in tool.extra and not own:
+        if not own and not MARKS.isdisjoint(tool.extra):
             losses.add("cache_control")
         if tool.deferred and not searchable:
             losses.add("tool_search")
@@ -121,7 +121,7 @@ def restored(call: ToolCall, names: ToolNames) -> ToolCall:
 def _tool(tool: JsonObject) -> Tool:
     kind = tool.get("type", "function")
     inner = tool.get("function")
-    if kind == "function" and isinstance(inner, dict) and not tool.get("name"):
+    if kind == "function" and isinstance(inner, dict) and "parameters" not in tool:
         tool = {**inner, **{k: v for k, v in tool.items() if k != "function"}}  # the Chat form
     name, description = text(tool.get("name")), text(tool.get("description"))
     extra = {k: v for k, v in tool.items() if k not in _KNOWN}

@@ -38,7 +38,7 @@ FIELD_CODES: Mapping[str, str] = {
     "top_logprobs": "logprobs",
     "user": "user",
     "safety_identifier": "user",
-    "service_tier": "service_tier",
+    "service_tier": "",
     "previous_response_id": "previous_response",
     "conversation": "previous_response",
     "background": "background",
