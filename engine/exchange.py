@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from engine.shadow import Shadow
     from engine.stages.bill import Bill
     from engine.stages.client_stream import ClientStream
-    from engine.store.ledger import Ledger, NullLedger
+    from engine.store.protocol import EventStore
     from engine.store.sessions import Sessions
     from engine.telemetry.metrics import Metrics
 
@@ -183,7 +183,7 @@ class Services:
     transport: Transport
     health: Health
     prices: PriceTable
-    ledger: Ledger | NullLedger
+    ledger: EventStore
     metrics: Metrics
     sessions: Sessions
     monotonic: Callable[[], float]

@@ -26,6 +26,8 @@ from engine.shadow import Shadow
 from engine.store.ids import Ids
 from engine.store.ledger import Ledger, NullLedger
 from engine.store.policies import PolicyStore
+from engine.store.protocol import EventStore
+from engine.store.retention import Keep
 from engine.store.sessions import Sessions
 from engine.telemetry.metrics import Metrics
 
@@ -82,7 +84,9 @@ class Gateway:
             transport=Transport(),
             health=Health(time.monotonic),
             prices=prices,
-            ledger=Ledger(state / "ledger.sqlite", log=log) if keep and state is not None else NullLedger(),
+            ledger=Ledger(state / "ledger.sqlite", log=log, keep=_keep(policy))
+            if keep and state is not None
+            else NullLedger(),
             metrics=Metrics(),
             sessions=Sessions(),
             monotonic=time.monotonic,
@@ -114,6 +118,7 @@ class Gateway:
         # New services, not changed ones: a request under way must find the keys of the providers it may still fall back to.
         self.services = replace(self.services, credentials=credentials, prices=prices)
         self.loaded = loaded
+        self.services.ledger.keep(_keep(policy))
         self._keep_policy()
 
     def _keep_policy(self) -> None:
@@ -164,6 +169,10 @@ class Gateway:
                 self._spent.add(exchange.wall, exchange.bill.total_usd)
 
 
+def _keep(policy: Policy) -> Keep:
+    return Keep(policy.settings.keep_days, policy.settings.keep_mib)
+
+
 def _loaded(policy: Policy, prices: PriceTable) -> Loaded:
     """`policy` with its price facts filled in, and its graph proved. Raises PolicyInvalid."""
     priced = policy.priced(prices.rates())
@@ -184,7 +193,7 @@ class _SpendClock:
         self._month: Any = None
         self._spend = Spend()
 
-    def begin(self, ledger: Ledger | NullLedger, now: datetime) -> None:
+    def begin(self, ledger: EventStore, now: datetime) -> None:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         self._roll(now)
         self._spend = Spend(ledger.spend(midnight), ledger.spend(midnight.replace(day=1)))

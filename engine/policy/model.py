@@ -42,6 +42,8 @@ class Settings:
     auth: Literal["local-key", "none"] = "local-key"
     keepalive_seconds: float = 15.0
     telemetry_enabled: bool = True
+    keep_days: int = 90
+    keep_mib: int = 2048
     store_prompts: bool = False
     redact_secrets: bool = True
     max_body_mib: int = 32

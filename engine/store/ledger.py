@@ -23,7 +23,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from engine.store.detail import Details
 from engine.store.event import Event, timestamp_of
 from engine.store.migrations import LedgerTooNew, migrate
 from engine.store.reader import BUSY_MS, SHORTEST_PREFIX, Reader
+from engine.store.retention import Keep, forget, shrink
 from engine.store.rows import ANY, SAVE, Filter, row_of
 
 OPEN_DELAY = 0.01
@@ -43,6 +44,15 @@ BATCH = 500
 
 RETRY = 5.0
 """Seconds between two tries to write to a file that failed."""
+
+TIDY = 300.0
+"""Seconds between two looks for events that need not be kept."""
+
+TIDY_AFTER = 5.0
+"""Seconds after the start before the first look: a start has other things to do."""
+
+TIDY_PAUSE = 0.02
+"""Seconds between two steps of deleting, for those who wait for a commit."""
 
 KEPT_IN_MEMORY = 1_000
 """Events kept while the file can't be written; the oldest go first."""
@@ -65,6 +75,10 @@ _Done = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 _Job = tuple[Event, _Done | None]
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 def read_only(path: Path) -> Reader:
     """The queries on the ledger at `path`, also beside a gateway that writes to it. A context manager."""
     return Reader(path)
@@ -79,11 +93,15 @@ class Ledger:
         *,
         log: Callable[..., None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = _now,
+        keep: Keep | None = None,
     ) -> None:
         """`log(event, **fields)` is told once when writing begins to fail, and once when it works again."""
         self._path = path
         self._log = log or _silent
-        self._writer = _Writer(path, self._log, monotonic)
+        self._writer = _Writer(path, self._log, monotonic, now)
+        if keep is not None:
+            self._writer.keep = keep
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._fresh: dict[str, Event] = {}
@@ -98,6 +116,10 @@ class Ledger:
     def ok(self) -> bool:
         """Whether events reach the file."""
         return self._writer.ok
+
+    def keep(self, keep: Keep) -> None:
+        """Keep so much from now on."""
+        self._writer.keep = keep
 
     def start(self) -> None:
         """Open the file, bring its tables up to date, mark what an earlier run left open, start the writer thread.
@@ -205,13 +227,14 @@ class Ledger:
             except Exception as error:  # noqa: BLE001  the thread's boundary: without it later requests wait for ever
                 self._log("defect", stage="ledger", kind=type(error).__name__, error=error)
             _tell([done for _, done in jobs if done is not None])
+            self._writer.tidy()
         self._writer.close()
 
     def _wait(self) -> tuple[list[_Job], bool]:
-        """The jobs that wait; False when there will be no more."""
+        """The jobs that wait, none when it is time to tidy; False when there will be no more."""
         jobs: list[_Job] = []
         try:
-            given = self._queue.get()
+            given = self._queue.get(timeout=max(self._writer.tidy_in, 0.001))
             while given is not None:
                 jobs += given
                 if len(jobs) >= BATCH:
@@ -233,6 +256,9 @@ class NullLedger:
 
     def start(self) -> None:
         """Nothing to start."""
+
+    def keep(self, keep: Keep) -> None:
+        """The number of events is fixed."""
 
     def open(self, event: Event) -> None:
         """A request has begun."""
@@ -268,8 +294,14 @@ class NullLedger:
 class _Writer:
     """The writing end of the file. Opened by whoever starts the ledger, then used by its thread alone."""
 
-    def __init__(self, path: Path, log: Callable[..., None], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, log: Callable[..., None], monotonic: Callable[[], float], now: Callable[[], datetime]
+    ) -> None:
         self.ok = False
+        self.keep = Keep()
+        self._now = now
+        self._tidy_at = monotonic() + TIDY_AFTER
+        self._tidied = True
         self._path = path
         self._log = log
         self._monotonic = monotonic
@@ -317,6 +349,27 @@ class _Writer:
             self._failed(error)
         else:
             self._works_again()
+
+    @property
+    def tidy_in(self) -> float:
+        """Seconds until `tidy` has something to do."""
+        return self._tidy_at - self._monotonic()
+
+    def tidy(self) -> None:
+        """Delete a step of what need not be kept, if it is time; what fails is tried again later."""
+        connection = self._connection
+        if self.tidy_in > 0 or connection is None:
+            if connection is None:
+                self._tidy_at = self._monotonic() + RETRY
+            return
+        try:
+            gone = forget(connection, self.keep, self._now())
+            more = gone or (not self._tidied and shrink(connection))
+        except sqlite3.Error as error:
+            more = False
+            self._log("ledger_not_tidied", kind=type(error).__name__, reason=str(error))
+        self._tidied = not more
+        self._tidy_at = self._monotonic() + (TIDY_PAUSE if more else TIDY)
 
     def unsaved(self) -> list[Event]:
         """Events that are in memory only."""
@@ -395,16 +448,17 @@ class _Writer:
 def _connect(path: Path) -> sqlite3.Connection:
     """A connection that writes. Makes the file, and its folder if need be, for their owner alone."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives the log beside the file the file's own mode.
+    # SQLite gives the log beside the file the file's own mode, but for one that is there already.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if os.name == "posix" and os.fstat(descriptor).st_mode & 0o077:
-            os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        if os.name == "posix" and file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=16)
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        # Only a file without tables takes this; an older one keeps its size and uses its pages again.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")

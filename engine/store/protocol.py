@@ -1,0 +1,50 @@
+"""What the gateway asks of whoever keeps its events, so that another engine than SQLite can.
+
+The promises are the store's, not a file's: `complete` is fulfilled when the event survives the gateway's death, nothing here
+blocks the event loop for longer than an index look-up, and a store that fails costs no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterator
+from datetime import datetime
+from typing import Protocol
+
+from engine.store.event import Event
+from engine.store.retention import Keep
+from engine.store.rows import ANY, Filter
+
+
+class EventStore(Protocol):
+    """Events, written by one gateway. `Ledger` and `NullLedger` are two."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether events are kept as promised."""
+
+    def start(self) -> None:
+        """Make ready, and mark what an earlier run left open as interrupted. Never raises; see `ok`."""
+
+    def keep(self, keep: Keep) -> None:
+        """Keep so much from now on."""
+
+    def open(self, event: Event) -> None:
+        """A request has begun. Takes a microsecond."""
+
+    def complete(self, event: Event) -> Awaitable[None]:
+        """A request has ended; the result is fulfilled when the event is safe, or can't be made so."""
+
+    def close(self) -> None:
+        """Make safe what is left. May block, so not in the event loop. Safe to call twice."""
+
+    def recent(self, limit: int = 50, where: Filter = ANY) -> list[Event]:
+        """The newest events that `where` wants, newest first, those under way included."""
+
+    def get(self, event_id: str) -> Event | None:
+        """The event of that id, or of the one id that begins so (at least 8 characters)."""
+
+    def spend(self, since: datetime) -> float:
+        """USD spent on requests that came at or after `since`, as far as costs are known."""
+
+    def events(self, where: Filter = ANY) -> Iterator[Event]:
+        """All events that `where` wants, oldest first."""
