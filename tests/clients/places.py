@@ -47,6 +47,8 @@ MESSAGES = Place("anthropic-messages", "anthropic", "claude-opus-5-5", "anthropi
 RESPONSES = Place("openai-responses", "openai", "gpt-5.5", "openai-responses", "OPENAI_API_KEY")
 CHAT = Place("openai-chat", "openai", "gpt-4.1", "openai-chat", "OPENAI_API_KEY")
 STRICT = Place("strict-chat", "groq", "openai/gpt-oss-120b", "openai-chat", "GROQ_API_KEY", "strict")
+STRICT_EYES = Place("strict-chat", "groq", "qwen/qwen3.8-27b", "openai-chat", "GROQ_API_KEY", "strict")
+"""A strict one that sees images."""
 DEEPSEEK = Place("deepseek-chat", "deepseek", "deepseek-flash", "openai-chat", "DEEPSEEK_API_KEY", "deepseek")
 PLACES = (MESSAGES, RESPONSES, CHAT, STRICT, DEEPSEEK)
 

@@ -91,7 +91,7 @@ async def test_tool_loop_over_a_changing_provider(
     async with AsyncExitStack() as stack:
         emulators = [await stack.enter_async_context(Emulator(scenario.script, place.profile)) for place in places]
         behind = list(zip(places, emulators, strict=True))
-        gate = await gateway(policy(*behind, extra=_turns(places)), **keys(*behind))
+        gate = await gateway(policy(*behind, extra=turns_over(places)), **keys(*behind))
         ended = await Agent(name, agents, gate.url, gate.key, AGENTS[name][0]).run(scenario.prompt, scenario.folder)
         check_session(scenario, emulators, ended)
         events = await gate.events(at_least=5)
@@ -99,7 +99,7 @@ async def test_tool_loop_over_a_changing_provider(
     check_events(events, name, agents.versions[name])
 
 
-def _turns(places: tuple[Place, ...]) -> str:
+def turns_over(places: tuple[Place, ...]) -> str:
     """Overrides that send each turn of a session to another place."""
     rules = "".join(
         f"  - {{id: turn-{n}, when: request.turns % {len(places)} == {n}, use: [{place.ref}]}}\n"
