@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.policy.model import Policy
     from engine.providers.credentials import Credentials
     from engine.providers.health import Health
+    from engine.providers.limits import Limits, Taken
     from engine.providers.prices import PriceTable
     from engine.providers.transport import Transport, Upstream
     from engine.providers.ward import Trial
@@ -68,6 +69,8 @@ class Attempt:
     """`provider/model` of those whose turn it was, but which were failing, or had as many attempts as they may."""
     trial: Trial | None = None
     """Its account with the providers' health, for what goes wrong after its answer has begun."""
+    taken: Taken | None = None
+    """Its share of the provider's limits."""
 
 
 @dataclass(slots=True)
@@ -182,6 +185,7 @@ class Services:
     credentials: Credentials
     transport: Transport
     health: Health
+    limits: Limits
     prices: PriceTable
     ledger: EventStore
     metrics: Metrics

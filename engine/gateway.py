@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,15 +19,19 @@ from engine.policy.model import Policy
 from engine.protocols.registry import PROTOCOLS
 from engine.providers.credentials import Credentials, digest_of
 from engine.providers.health import Health
+from engine.providers.health_file import HealthFile, dump
+from engine.providers.limits import Limits
 from engine.providers.prices import PriceTable
 from engine.providers.simulated import SimulatedProvider
 from engine.providers.transport import Transport
 from engine.shadow import Shadow
+from engine.store.event import Event
 from engine.store.ids import Ids
 from engine.store.ledger import Ledger, NullLedger
 from engine.store.policies import PolicyStore
 from engine.store.protocol import EventStore
 from engine.store.retention import Keep
+from engine.store.rows import Filter
 from engine.store.sessions import Sessions
 from engine.telemetry.metrics import Metrics
 
@@ -77,12 +81,16 @@ class Gateway:
         self.policies = PolicyStore(state) if keep and state is not None else None
         """Policies that requests were decided by, for explanations; None when nothing is recorded."""
         self._spent = _SpendClock()
+        self._health_file = HealthFile(state, log) if state is not None else None
+        self._saving: asyncio.Future[None] | None = None
         self.started_at = time.time()
+        limits = Limits(time.monotonic, lambda: datetime.now().astimezone())
         self.services = Services(
             protocols=PROTOCOLS,
             credentials=Credentials(policy.providers.values(), environ),
             transport=Transport(),
-            health=Health(time.monotonic),
+            health=Health(time.monotonic, limits),
+            limits=limits,
             prices=prices,
             ledger=Ledger(state / "ledger.sqlite", log=log, keep=_keep(policy))
             if keep and state is not None
@@ -103,11 +111,18 @@ class Gateway:
         await self.services.transport.start()
         self.services.ledger.start()
         self._spent.begin(self.services.ledger, self.services.now())
+        self.services.limits.begin(self.loaded.policy.providers.values(), self._events_since)
+        if self._health_file is not None:
+            self._health_file.load(self.services.health, time.monotonic(), time.time())
         self._keep_policy()
 
     async def close(self) -> None:
         """Close them; what was recorded is safe afterwards."""
         await self.services.transport.close()
+        if self._saving is not None:
+            await self._saving
+        if self._health_file is not None and self.services.health.changed:
+            await asyncio.to_thread(self._health_file.save, self._health())
         await asyncio.to_thread(self.services.ledger.close)
 
     def swap(self, policy: Policy) -> None:
@@ -120,6 +135,19 @@ class Gateway:
         self.loaded = loaded
         self.services.ledger.keep(_keep(policy))
         self._keep_policy()
+
+    def _events_since(self, moment: datetime) -> Iterable[Event]:
+        return self.services.ledger.events(Filter(since=moment))
+
+    def _health(self) -> bytes:
+        return dump(self.services.health, time.monotonic(), time.time())
+
+    def _keep_health(self) -> None:
+        """Write down, beside the requests, who is out of order; while that is under way, the next request's end will."""
+        if self._health_file is None or (self._saving is not None and not self._saving.done()):
+            return
+        self.services.health.changed = False
+        self._saving = asyncio.get_running_loop().run_in_executor(None, self._health_file.save, self._health())
 
     def _keep_policy(self) -> None:
         """Store the policy that decides from now on. A full disk costs explanations of old events, not requests."""
@@ -165,6 +193,8 @@ class Gateway:
             await pipeline.run(exchange, services)
         finally:
             services.metrics.in_flight -= 1
+            if services.health.changed:
+                self._keep_health()
             if exchange.bill is not None and exchange.bill.total_usd:
                 self._spent.add(exchange.wall, exchange.bill.total_usd)
 

@@ -90,6 +90,7 @@ class Server:
         app.router.add_get("/api/hello", self._hello)
         app.router.add_get("/health", self._inspection.health)
         app.router.add_get("/metrics", self._inspection.metrics)
+        app.router.add_get("/providers", self._inspection.providers)
         app.router.add_get("/events/recent", self._inspection.recent)
         app.router.add_get("/events/{id}", self._inspection.event)
         return app

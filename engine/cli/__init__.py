@@ -25,6 +25,7 @@ _COMMANDS: Mapping[str, str] = {
     "graph": "engine.cli.graph:graph",
     "setup": "engine.cli.setup:setup",
     "models": "engine.cli.models:models",
+    "providers": "engine.cli.providers:providers",
     "events": "engine.cli.events:events",
     "shadow": "engine.cli.shadow:shadow",
     "key": "engine.cli.key:key",

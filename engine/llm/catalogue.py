@@ -76,6 +76,24 @@ class Timeouts:
 
 
 @dataclass(slots=True, frozen=True)
+class RateLimits:
+    """What may be asked of a provider; 0: as much as it takes. Tokens are those of prompt and answer together."""
+
+    requests_per_minute: int = 0
+    requests_per_day: int = 0
+    tokens_per_minute: int = 0
+    tokens_per_day: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether one is set."""
+        return self != _UNLIMITED
+
+
+_UNLIMITED = RateLimits()
+
+
+@dataclass(slots=True, frozen=True)
 class Provider:
     name: str
     endpoints: Mapping[str, str]
@@ -91,6 +109,7 @@ class Provider:
     models_path: str = "/models"
     quirks: Quirks = field(default_factory=Quirks)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: RateLimits = field(default_factory=RateLimits)
     price_id: str = ""
     """The provider's id in the price table; empty: prices unknown."""
     wildcard: bool = False

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from engine.llm.catalogue import Model, Provider, Quirks, Safe, Timeouts
+from engine.llm.catalogue import Model, Provider, Quirks, RateLimits, Safe, Timeouts
 from engine.llm.losses import CARRIES
 from engine.policy.nodes import Node
 from engine.policy.problems import Problem
@@ -19,7 +19,7 @@ from engine.policy.suggest import did_you_mean, listing
 _SAFE: Mapping[Any, Safe] = {True: "yes", False: "no", "experimental": "experimental"}
 _TUPLES = frozenset({"match", "classes", "protocols", "api_key_env", "drop", "efforts"})
 
-_PROVIDER_FIELDS = frozenset(f.name for f in fields(Provider)) - {"name", "endpoints", "quirks", "timeouts"}
+_PROVIDER_FIELDS = frozenset(f.name for f in fields(Provider)) - {"name", "endpoints", "quirks", "timeouts", "limits"}
 _MODEL_FIELDS = frozenset(f.name for f in fields(Model)) - {"provider", "name", "quirks", "known"}
 
 
@@ -45,6 +45,7 @@ def read_providers(rows: Node | None, problems: list[Problem]) -> dict[str, Prov
             endpoints={str(key): str(node.value).rstrip("/") for key, node in endpoints.map.items()},
             quirks=_quirks(row.get("quirks")),
             timeouts=_timeouts(row.get("timeouts")),
+            limits=_limits(row.get("limits")),
             **_plain_fields(row, _PROVIDER_FIELDS),
         )
     return found
@@ -108,3 +109,7 @@ def _quirks(node: Node | None, under: Quirks | None = None) -> Quirks:
 
 def _timeouts(node: Node | None) -> Timeouts:
     return Timeouts(**{key: float(value) for key, value in node.plain().items()}) if node is not None else Timeouts()
+
+
+def _limits(node: Node | None) -> RateLimits:
+    return RateLimits(**node.plain()) if node is not None else RateLimits()

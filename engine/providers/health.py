@@ -18,6 +18,7 @@ from engine.llm.meanings import EFFECTS
 from engine.llm.messages import JsonObject
 from engine.policy.decide import ProviderState
 from engine.providers.breaker import State
+from engine.providers.limits import Limits
 from engine.providers.ward import Place, Trial, Ward
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ _NEW = Ward()
 class Health:
     """State per place, and as a snapshot per provider and model that may be kept: a change makes a new mapping."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], limits: Limits | None = None) -> None:
+        """`limits`: what has been used of the rows' own limits; they make a provider step back as well."""
         self._monotonic = monotonic
+        self._limits = limits
         self._wards: dict[str, dict[Place, Ward]] = {}
         self._states: dict[str, Mapping[str, ProviderState]] = {}
         """Snapshots by the caller's login."""
@@ -55,12 +58,14 @@ class Health:
 
     # ── attempts ──
 
-    def begin(self, place: Place, *, force: bool = False) -> Trial | None:
-        """An attempt at `place`; None if others should be asked first, unless `force`. Tell how it went, once or twice."""
+    def admits(self, place: Place) -> bool:
+        """Whether `place` is worth an attempt before others are asked: well, or recovering with room for one more."""
+        now, known = self._monotonic(), self._wards.get(place.provider, {})
+        return all(known.get(where, _NEW).ready(now) for where in place.wider())
+
+    def begin(self, place: Place) -> Trial:
+        """An attempt at `place`. Tell how it went: `answered`, `failed` or `left`, and `failed` after `answered` too."""
         now = self._monotonic()
-        known = self._wards.get(place.provider, {})
-        if not force and not all(known.get(where, _NEW).ready(now) for where in place.wider()):
-            return None
         breakers = self._ward(place).breaker, self._ward(Place(place.provider)).breaker
         if any(breaker.until is not None for breaker in breakers):
             self._stale.add(place.provider)
@@ -145,6 +150,9 @@ class Health:
         if self._of[0] is not policy or self._of[1] is not credentials:
             self._of = (policy, credentials)
             self._states.clear()
+        if self._limits is not None and self._limits.changed:
+            self._stale |= self._limits.changed
+            self._limits.changed = set()
         stale = policy.providers.keys() if now >= self._due else self._stale
         if stale:
             # A snapshot may be held by a request: what changed gets a new mapping, the rest is shared.
@@ -152,13 +160,13 @@ class Health:
                 kept = {ref: state for ref, state in states.items() if ref.partition("/")[0] not in stale}
                 self._states[of] = kept | self._read(policy, credentials, of, stale, now)
             self._stale = set()
-            self._due = self._next_change(now)
+            self._due = self._next_change(policy, now)
         found = self._states.get(login)
         if found is None:
             if len(self._states) >= MAX_LOGINS:
                 self._states.clear()
             found = self._states[login] = self._read(policy, credentials, login, policy.providers.keys(), now)
-            self._due = self._next_change(now)
+            self._due = self._next_change(policy, now)
         return found
 
     def _read(
@@ -179,6 +187,7 @@ class Health:
                 state=whole.breaker.state(now),
                 latency_p50_ms=whole.latency_ms,
                 error_rate=whole.error_rate(now),
+                limited=self._limits is not None and self._limits.wait(provider) > 0,
             )
             for place, ward in known.items():
                 if place.model and place.key == key:
@@ -189,46 +198,50 @@ class Health:
                         state=max(states[name].state, ward.breaker.state(now), key=_WORSE.index),
                         latency_p50_ms=ward.latency_ms,
                         error_rate=ward.error_rate(now),
+                        limited=states[name].limited,
                     )
         return states
 
-    def _next_change(self, now: float) -> float:
-        return min(
-            (
-                moment
-                for _, ward in self.wards()
-                for moment in (ward.cool_until, ward.breaker.changes_at(now))
-                if moment > now
-            ),
-            default=float("inf"),
-        )
+    def _next_change(self, policy: Policy, now: float) -> float:
+        moments = [m for _, ward in self.wards() for m in (ward.cool_until, ward.breaker.changes_at(now))]
+        if self._limits is not None:
+            moments += [now + self._limits.wait(provider) for provider in policy.providers.values()]
+        return min((moment for moment in moments if moment > now), default=float("inf"))
 
     def snapshot(self, policy: Policy, credentials: Credentials) -> list[JsonObject]:
-        """For people: one row per provider, with every model that is not simply well."""
+        """For people: one row per provider, with the models that were tried. Of keys that are no longer used, nothing."""
         now = self._monotonic()
-        return [
-            {
-                "provider": name,
-                "key": not credentials.missing(provider),
-                **self._told(self._worst(name, now), now),
-                "latencyMs": self._wards.get(name, {}).get(Place(name), _NEW).latency_ms,
-                "errorRate": self._wards.get(name, {}).get(Place(name), _NEW).error_rate(now),
-                "models": [
-                    {
-                        "model": place.model,
-                        **self._told([ward], now),
-                        "latencyMs": ward.latency_ms,
-                        "errorRate": ward.error_rate(now),
-                    }
-                    for place, ward in self._wards.get(name, {}).items()
-                    if place.model
-                ],
-            }
-            for name, provider in policy.providers.items()
-        ]
-
-    def _worst(self, name: str, now: float) -> list[Ward]:
-        return [ward for place, ward in self._wards.get(name, {}).items() if not place.model]
+        rows: list[JsonObject] = []
+        for name, provider in policy.providers.items():
+            mine = credentials.digest(provider)
+            known = [
+                (place, ward)
+                for place, ward in self._wards.get(name, {}).items()
+                if place == Place(name) or place.key == mine or provider.auth == "client"
+            ]
+            whole = next((ward for place, ward in known if place == Place(name)), _NEW)
+            rows.append(
+                {
+                    "provider": name,
+                    "enabled": provider.enabled,
+                    "key": not credentials.missing(provider),
+                    **self._told([ward for place, ward in known if not place.model], now),
+                    "latencyMs": whole.latency_ms,
+                    "errorRate": whole.error_rate(now),
+                    "limits": self._limits.report(provider) if self._limits is not None else {},
+                    "models": [
+                        {
+                            "model": place.model,
+                            **self._told([ward], now),
+                            "latencyMs": ward.latency_ms,
+                            "errorRate": ward.error_rate(now),
+                        }
+                        for place, ward in known
+                        if place.model
+                    ],
+                }
+            )
+        return rows
 
     def _told(self, wards: list[Ward], now: float) -> JsonObject:
         """State, reason and until when, of places that hold together."""

@@ -59,6 +59,12 @@ class Inspection:
         }
         return json_response(body)
 
+    async def providers(self, request: web.Request) -> web.StreamResponse:
+        """`GET /providers`: state, reason, until when, latency, error rate and limits, of each provider and its models."""
+        services = self._gateway.services
+        rows = services.health.snapshot(self._gateway.loaded.policy, services.credentials)
+        return json_response({"format_version": 1, "providers": rows})
+
     async def recent(self, request: web.Request) -> web.StreamResponse:
         """`GET /events/recent?limit=50`: the newest events first."""
         limit = request.query.get("limit", "50")

@@ -16,7 +16,7 @@ from engine.llm.errors import ClientError, PolicyError, ProviderError
 from engine.llm.meanings import EFFECTS, TELLING
 from engine.policy.decision import Candidate
 from engine.providers.health import identity
-from engine.providers.ward import Place, Trial
+from engine.providers.ward import Place
 from engine.stages.attempt import attempt
 from engine.stages.stage import Stage
 
@@ -69,11 +69,23 @@ class Dispatch(Stage):
         self, exchange: Exchange, services: Services, queue: list[Candidate], waited: float, deadline: float
     ) -> tuple[Candidate, ProviderError | None]:
         """One attempt, at the first of `queue` that is fit for one now, which leaves it; recorded. No error: it answers."""
-        candidate, trial, passed_over = _pick(exchange, services, queue)
+        at, full = _first_fit(exchange, services, queue)
+        candidate, passed_over = queue[at], tuple(earlier.ref for earlier in queue[:at])
         began = services.monotonic()
         record = Attempt(candidate, started_ms=(began - exchange.started) * 1000, waited_ms=waited * 1000)
-        record.trial, record.passed_over = trial, passed_over
         exchange.attempts.append(record)
+        if full:
+            queue.clear()
+            error = ProviderError(
+                f"the limit that the policy sets for '{candidate.provider}' is reached", meaning="rate_limit",
+                retry_after=full, provider=candidate.provider,
+            )  # fmt: skip
+            record.meaning, record.message = error.meaning, error.message
+            return candidate, error
+        del queue[at]
+        record.passed_over = passed_over
+        trial = record.trial = services.health.begin(_place(exchange, services, candidate))
+        record.taken = services.limits.take(exchange.policy.providers[candidate.provider], _tokens(exchange))
         try:
             exchange.answer = await attempt(exchange, services, candidate, record, deadline - began)
         except ProviderError as error:
@@ -83,6 +95,7 @@ class Dispatch(Stage):
             record.status = record.status or (error.status if error.body else 0)
             error.provider = candidate.provider
             services.health.failed(trial, error)
+            services.limits.settle(record.taken, 0)
             return candidate, error
         except BaseException as error:
             record.latency_ms = (services.monotonic() - began) * 1000
@@ -96,17 +109,24 @@ class Dispatch(Stage):
         return candidate, None
 
 
-def _pick(exchange: Exchange, services: Services, queue: list[Candidate]) -> tuple[Candidate, Trial, tuple[str, ...]]:
-    """(candidate, its attempt's account, those that stepped back for it). With all stepping back, it is the first."""
+def _first_fit(exchange: Exchange, services: Services, queue: list[Candidate]) -> tuple[int, float]:
+    """(which of `queue` to ask now, seconds until it may be).
+
+    The first that is well; else the first that has room in its row's limits, for nobody is shut out for being unwell; else the
+    one that has room soonest.
+    """
+    tokens = _tokens(exchange)
+    waits = [services.limits.wait(exchange.policy.providers[candidate.provider], tokens) for candidate in queue]
     for at, candidate in enumerate(queue):
-        trial = services.health.begin(_place(exchange, services, candidate))
-        if trial is not None:
-            del queue[at]
-            return candidate, trial, tuple(earlier.ref for earlier in queue[:at])
-    candidate = queue.pop(0)
-    trial = services.health.begin(_place(exchange, services, candidate), force=True)
-    assert trial is not None, "forced"
-    return candidate, trial, ()
+        if not waits[at] and services.health.admits(_place(exchange, services, candidate)):
+            return at, 0.0
+    least = min(waits)
+    return waits.index(least), least
+
+
+def _tokens(exchange: Exchange) -> int:
+    """What the prompt is taken to need of a limit, until the answer tells."""
+    return int(exchange.facts["estimate"]["input_tokens"])
 
 
 def _place(exchange: Exchange, services: Services, candidate: Candidate) -> Place:

@@ -24,6 +24,9 @@ class Record(Stage):
         event = event_of(exchange, services.monotonic())
         if exchange.shadow is not None:
             event = replace(event, shadow=exchange.shadow.opinion(exchange))
+        if exchange.answer is not None and event.input_tokens is not None:
+            used = event.input_tokens + (event.output_tokens or 0)
+            services.limits.settle(exchange.attempts[-1].taken, used)
         _remember(exchange, services)
         services.metrics.observe(event)
         await services.ledger.complete(event)

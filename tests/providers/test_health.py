@@ -63,14 +63,12 @@ def place(name: str = "one", model: str = "m", key: str | None = None) -> Place:
 
 
 def fail(health: Health, meaning: Meaning, wait: float | None = None, at: Place | None = None) -> None:
-    trial = health.begin(at or place(), force=True)
-    assert trial is not None
+    trial = health.begin(at or place())
     health.failed(trial, failure(meaning, wait))
 
 
 def answer(health: Health, latency: float = 100.0, at: Place | None = None) -> None:
-    trial = health.begin(at or place(), force=True)
-    assert trial is not None
+    trial = health.begin(at or place())
     health.answered(trial, latency)
 
 
@@ -91,12 +89,12 @@ def test_what_a_failure_does(health: Health, clock: Clock, meaning: Meaning) -> 
         return
     assert states["one"].healthy == (effect.scope == "model")
     assert states["one/other"].healthy == (effect.scope == "model")
-    assert (health.begin(place(key="another")) is None) == (effect.scope == "provider")
+    assert (not health.admits(place(key="another"))) == (effect.scope == "provider")
     assert states["two"].healthy
     clock.now += (effect.cool_down or OPEN_SECONDS) - 0.1
-    assert health.begin(place()) is None
+    assert not health.admits(place())
     clock.now += 0.2
-    assert health.begin(place()) is not None
+    assert health.admits(place())
 
 
 def test_a_callers_mistake_says_nothing_of_anybody(health: Health) -> None:
@@ -111,12 +109,12 @@ def test_the_providers_own_time_counts(health: Health, clock: Clock) -> None:
     fail(health, "rate_limit", 50)
     fail(health, "rate_limit", 5)
     clock.now += 49
-    assert health.begin(place()) is None
+    assert not health.admits(place())
     clock.now += 2
-    assert health.begin(place()) is not None
+    assert health.admits(place())
     fail(health, "rate_limit", 10**9)
     clock.now += 24 * 3600 + 1
-    assert health.begin(place()) is not None
+    assert health.admits(place())
 
 
 def test_the_longer_of_breaker_and_cool_down_holds(health: Health, clock: Clock) -> None:
@@ -128,22 +126,21 @@ def test_the_longer_of_breaker_and_cool_down_holds(health: Health, clock: Clock)
             fail(health, "server_error", at=place(model=name))
         began = clock.now
         clock.now = began + expected - 0.1
-        assert health.begin(place(model=name)) is None
+        assert not health.admits(place(model=name))
         clock.now = began + expected
-        assert health.begin(place(model=name)) is not None
+        assert health.admits(place(model=name))
 
 
 def test_an_answer_ends_a_cool_down_it_was_asked_in(health: Health, clock: Clock) -> None:
     """One that was under way when the provider said to wait tells nothing of the time after."""
     early = health.begin(place())
-    assert early is not None
     clock.now += 1
     fail(health, "rate_limit", 50)
     clock.now += 1
     health.answered(early, 100)
-    assert health.begin(place()) is None
+    assert not health.admits(place())
     answer(health)
-    assert health.begin(place()) is not None
+    assert health.admits(place())
 
 
 def test_a_login_is_not_blamed_for_another(health: Health) -> None:
@@ -164,11 +161,9 @@ def test_a_mid_stream_failure_counts(health: Health) -> None:
     """Its beginning looked well; three such streams open the breaker."""
     trials = [health.begin(place()) for _ in range(3)]
     for trial in trials:
-        assert trial is not None
         health.answered(trial, 100)
     assert health.availability(POLICY, KEYS)["one/m"].error_rate == 0
     for trial in trials:
-        assert trial is not None
         health.failed(trial, failure("broken"))
     state = health.availability(POLICY, KEYS)["one/m"]
     assert (state.state, state.healthy, state.error_rate) == ("open", False, 1.0)
@@ -195,10 +190,9 @@ def test_few_at_a_time_while_it_recovers(health: Health, clock: Clock) -> None:
     clock.now += OPEN_SECONDS
     assert health.availability(POLICY, KEYS)["one/m"].healthy
     probe = health.begin(place())
-    assert probe is not None
     state = health.availability(POLICY, KEYS)["one/m"]
     assert (state.state, state.healthy) == ("recovering", False)
-    assert health.begin(place()) is None
+    assert not health.admits(place())
     health.answered(probe, 100)
     assert health.availability(POLICY, KEYS)["one/m"].healthy
 
@@ -210,10 +204,9 @@ def test_it_heals_under_constant_traffic(health: Health, clock: Clock) -> None:
     served = 0
     for _ in range(40):
         clock.now += 1
-        trial = health.begin(place())
-        if trial is not None:
+        if health.admits(place()):
             served += 1
-            health.answered(trial, 100)
+            answer(health)
     assert served == 11
     assert health.availability(POLICY, KEYS)["one/m"].state == "closed"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.emulator import Emulator, Fault
@@ -26,10 +28,17 @@ class Two:
         self.failing: set[str] = set()
         self.body: dict[str, bytes] = {}
         self.status = "500 Oops"
+        self.hold: asyncio.Event | None = None
+        """The first one's answers wait for it."""
+        self.asked = asyncio.Event()
+        """The first one has been asked while its answers wait."""
 
     def player(self, name: str) -> Any:
         async def play(call: Call) -> None:
             self.calls[name].append(call)
+            if name == "first" and self.hold is not None:
+                self.asked.set()
+                await self.hold.wait()
             if name in self.failing:
                 await call.open("application/json", self.status)
                 await call.write(self.body.get(name, b'{"error": {"message": "it broke", "type": "server_error"}}'))
@@ -248,3 +257,96 @@ async def test_a_name_that_no_header_can_hold() -> None:
                     assert answer.status == 200, answer.body
                     assert "x-evil" not in answer.headers
                     assert answer.headers["x-sbgw-model"].isascii()
+
+
+async def test_a_limit_lets_through_exactly_as_many_as_it_says() -> None:
+    """Of thirty parallel requests ten go to the limited provider, the others to the next one."""
+    async with Emulator(models=ROWS) as one, Emulator(models=ROWS) as two:
+        limited = {"limits": {"requests_per_minute": 10}}
+        wires = ("openai-chat",)
+        behind = Behind("first", one.url, wires, row=limited), Behind("second", two.url, wires)
+        async with spine(policy(*behind), env={"FIRST_KEY": one.key, "SECOND_KEY": two.key}) as gate:
+            answers = await asyncio.gather(*(gate.ask("openai-chat") for _ in range(30)))
+            decided = (await gate.send("POST", "/v1/route", orjson.dumps(body("openai-chat")))).json["decision"]
+    assert {answer.status for answer in answers} == {200}
+    assert (len(one.requests), len(two.requests)) == (10, 20)
+    assert [(c["provider"], c.get("detail", "")) for c in decided["candidates"]] == [
+        ("second", ""),
+        ("first", "at its limit; tried last"),
+    ]
+
+
+async def test_at_the_only_providers_limit_the_client_is_told_to_wait() -> None:
+    """An error of its own protocol with the seconds, and nothing is sent."""
+    async with Emulator(models=ROWS) as one:
+        limited = {"limits": {"requests_per_minute": 1}}
+        async with spine(
+            policy(Behind("first", one.url, ("openai-chat",), row=limited)), env={"FIRST_KEY": one.key}
+        ) as gate:
+            for protocol in PROTOCOLS:
+                gate.gateway.services.limits._used.clear()
+                assert (await gate.ask(protocol)).status == 200
+                refused = await gate.ask(protocol)
+                assert refused.status == 429
+                assert 50 <= int(refused.headers["retry-after"]) <= 60
+                assert "limit" in judged(refused).error
+                event = await gate.event(refused.headers["x-sbgw-event"])
+                assert [a["meaning"] for a in event["attempts"]] == ["rate_limit"]
+    assert len(one.requests) == 3
+
+
+async def test_a_limit_about_to_pass_is_waited_for() -> None:
+    """Within the patience of the dispatcher, the request goes out after the wait."""
+    async with Emulator(models=ROWS) as one:
+        limited = {"limits": {"requests_per_minute": 1}}
+        async with spine(
+            policy(Behind("first", one.url, ("openai-chat",), row=limited)), env={"FIRST_KEY": one.key}
+        ) as gate:
+            await gate.ask("openai-chat")
+            limits = gate.gateway.services.limits
+            began = limits._used["first"].minute[0]
+            began.at -= 57
+
+            async def sleep(seconds: float) -> None:
+                began.at -= seconds
+
+            gate.gateway.services.sleep = sleep
+            answer = await gate.ask("openai-chat")
+            event = await gate.event(answer.headers["x-sbgw-event"])
+    assert answer.status == 200
+    assert 1000 < event["attempts"][-1]["waitedMs"] <= 3000
+
+
+async def test_one_probe_at_a_time_and_the_others_say_who_was_passed_over(two: Two) -> None:
+    """A provider that recovers gets one request; those beside it go on to the next and the event says so."""
+    two.failing = {"first"}
+    async with served(two, {}, {}) as gate:
+        for _ in range(3):
+            await gate.ask("anthropic-messages")
+        assert len(two.calls["first"]) == 3
+        await gate.ask("anthropic-messages")
+        assert len(two.calls["first"]) == 3  # open: behind the healthy one
+        health = gate.gateway.services.health
+        now = health._monotonic
+        health._monotonic = lambda: now() + 31
+        two.failing, two.hold = set(), asyncio.Event()
+        probe = asyncio.create_task(gate.ask("anthropic-messages"))
+        await two.asked.wait()
+        beside = await gate.ask("anthropic-messages")
+        two.hold.set()
+        first = await probe
+        event = await gate.event(beside.headers["x-sbgw-event"])
+    assert (beside.headers["x-sbgw-model"], first.headers["x-sbgw-model"]) == ("second/m", "first/m")
+    assert event["availability"]["state"]["first/m"] == "recovering"
+    assert event["decision"]["candidates"][1]["detail"] == "cooling down; tried last"
+
+
+async def test_a_candidate_that_broke_meanwhile_is_passed_over_and_named(two: Two) -> None:
+    """Decided while all was well, asked after another request had found it out."""
+    async with served(two, {}, {}) as gate:
+        services = gate.gateway.services
+        admits = services.health.admits
+        services.health.admits = lambda place: place.provider != "first" and admits(place)  # type: ignore[method-assign]
+        answer = await gate.ask("anthropic-messages")
+        event = await gate.event(answer.headers["x-sbgw-event"])
+    assert [(a["provider"], a.get("passedOver")) for a in event["attempts"]] == [("second", ["first/m"])]
