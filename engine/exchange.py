@@ -22,6 +22,7 @@ from engine.providers.heard import Heard
 if TYPE_CHECKING:
     from engine.policy.decide import Case
     from engine.policy.model import Policy
+    from engine.protocols.tool_checks import ToolCheckCache
     from engine.providers.credentials import Credentials
     from engine.providers.health import Health
     from engine.providers.limits import Limits, Taken
@@ -71,6 +72,14 @@ class Attempt:
     """Its account with the providers' health, for what goes wrong after its answer has begun."""
     taken: Taken | None = None
     """Its share of the provider's limits."""
+
+
+@dataclass(slots=True)
+class CallTally:
+    """Tool calls of an exchange's answers that were checked, those of a candidate that was given up included."""
+
+    repaired: int = 0
+    invalid: int = 0
 
 
 @dataclass(slots=True)
@@ -149,6 +158,8 @@ class Exchange:
     """Loss codes that really happened in the translation that answered."""
     digest: str = ""
     """SHA-256 of the body that went to the provider that answered."""
+    calls: CallTally | None = None
+    """Set when a model's tool calls are checked."""
     answer: Answer | None = None
     error: GatewayError | None = None
     stream: ClientStream | None = None
@@ -190,6 +201,7 @@ class Services:
     ledger: EventStore
     metrics: Metrics
     sessions: Sessions
+    tool_checks: ToolCheckCache
     monotonic: Callable[[], float]
     now: Callable[[], datetime]
     uniform: Callable[[float, float], float]

@@ -17,6 +17,7 @@ from engine.pipeline import Pipeline, compile_pipeline
 from engine.policy.clients import identify
 from engine.policy.model import Policy
 from engine.protocols.registry import PROTOCOLS
+from engine.protocols.tool_checks import ToolCheckCache
 from engine.providers.credentials import Credentials, digest_of
 from engine.providers.health import Health
 from engine.providers.health_file import HealthFile, dump
@@ -97,6 +98,7 @@ class Gateway:
             else NullLedger(),
             metrics=Metrics(),
             sessions=Sessions(),
+            tool_checks=ToolCheckCache(),
             monotonic=time.monotonic,
             now=lambda: datetime.now().astimezone(),
             uniform=random.uniform,

@@ -17,6 +17,7 @@ from engine.policy.floor import floor
 from engine.policy.model import (
     CLASSES,
     DEFAULT_CLASS,
+    AnswerSettings,
     CacheSettings,
     ClassRule,
     DenyRule,
@@ -69,6 +70,7 @@ def compile_policy(
         floor=floor(scope, allowed),
         fallback=_fallback(root.get("fallback")),
         cache=_cache(root.get("cache"), problems),
+        answers=AnswerSettings(**_plain(root.get("answers"))),
         steps=compiler.steps(),
         rates=own_rates(catalogue.models),
     )
@@ -262,8 +264,13 @@ def _settings(section: Node | None) -> Settings:
     return Settings(auth=auth, **values, **telemetry, **limits)
 
 
-def _fallback(section: Node | None) -> Fallback:
+def _plain(section: Node | None) -> dict[str, Any]:
     values: dict[str, Any] = section.plain() if section is not None else {}
+    return values
+
+
+def _fallback(section: Node | None) -> Fallback:
+    values = _plain(section)
     if "total_seconds" in values:
         values["total_seconds"] = float(values["total_seconds"])
     if "on" in values:

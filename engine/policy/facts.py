@@ -51,6 +51,10 @@ class History(Protocol):
         """Turns in a row whose newest tool results held an error."""
 
     @property
+    def invalid_calls(self) -> int:
+        """Tool calls that fitted nothing offered."""
+
+    @property
     def model(self) -> str:
         """`provider/model` of the last answer, empty at first."""
 
@@ -110,6 +114,7 @@ def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
             "bucket": bucket(context.draw),
             "requests": history.requests if history else 0,
             "tool_errors": history.tool_errors if history else 0,
+            "invalid_calls": history.invalid_calls if history else 0,
             "model": history.model if history else "",
             "cost_usd": history.cost_usd if history else 0.0,
         },

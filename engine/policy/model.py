@@ -59,6 +59,27 @@ class Fallback:
 
 
 @dataclass(slots=True, frozen=True)
+class AnswerSettings:
+    """Which models' tool calls are checked before the agent sees them, and what is held back until then."""
+
+    check: Literal["off", "unproven", "all"] = "unproven"
+    hold: Literal["calls", "answer"] = "calls"
+    """`calls`: tool calls and the reasoning before them; `answer`: everything."""
+
+    def checks(self, model: Model, client: str) -> bool:
+        """Whether answers of `model` for `client` are checked. Proven is what this client's agent loop may depend on."""
+        if self.check != "unproven":
+            return self.check == "all"
+        match client:
+            case "claude-code":
+                return model.claude_code_safe != "yes"
+            case "codex":
+                return model.codex_safe != "yes"
+            case _:
+                return "yes" not in (model.claude_code_safe, model.codex_safe)
+
+
+@dataclass(slots=True, frozen=True)
 class CacheSettings:
     """`prefix`: set prompt-cache breakpoints for clients that set none. There is no response cache yet."""
 
@@ -211,6 +232,7 @@ class Policy:
     floor: Floor
     fallback: Fallback
     cache: CacheSettings
+    answers: AnswerSettings
     steps: tuple[Step, ...]
     rates: Rates = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()

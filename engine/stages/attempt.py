@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,10 @@ from engine.llm.errors import ProviderError
 from engine.llm.messages import JsonObject, LLMRequest
 from engine.llm.protocol import StreamEncoder, Target, WireProtocol
 from engine.llm.replay import replay
-from engine.llm.stream import StreamEvent
 from engine.policy.decision import Candidate
+from engine.stages.answer_check import AnswerCheck, answer_check
 from engine.stages.decode import parse
-from engine.stages.provider_stream import committed_events, committed_relay
+from engine.stages.provider_stream import committed_events, committed_relay, once
 
 if TYPE_CHECKING:  # the transport brings the HTTP client, which a check or an explanation never needs
     from engine.providers.transport import Upstream
@@ -55,13 +55,21 @@ class _Translation:
 
 
 async def attempt(
-    exchange: Exchange, services: Services, candidate: Candidate, record: Attempt, left: float = float("inf")
+    exchange: Exchange,
+    services: Services,
+    candidate: Candidate,
+    record: Attempt,
+    *,
+    left: float = float("inf"),
+    spare: bool = False,
 ) -> Answer:
-    """Send the exchange's request to `candidate`; returns once its answer has begun. Raises ProviderError.
+    """Send the exchange's request to `candidate`; returns once its answer may begin. Raises ProviderError.
 
-    `left`: seconds that the whole request still has until an answer must have begun.
+    `left`: seconds that the whole request still has until an answer must have begun. `spare`: another candidate is left, so
+    an answer with a tool call that fits nothing need not be taken.
     """
     target = target_of(exchange, candidate)
+    check = answer_check(exchange, services, candidate, target, spare=spare)
     wire = services.protocols[candidate.protocol]
     stream = exchange.survey is not None and exchange.survey.stream and target.model.streaming
     payload, losses, translation = _outgoing(exchange, wire, target, candidate, stream=stream)
@@ -74,12 +82,18 @@ async def attempt(
             del payload
             record.status = upstream.status
             try:
-                answer = await _answer(wire, upstream, target, candidate, translation, stream=stream)
+                answer = await _answer(wire, upstream, target, candidate, translation, check=check, stream=stream)
             except BaseException:
                 upstream.close()
                 raise
     except TimeoutError:
         raise ProviderError("the provider did not begin its answer in time", meaning="timeout") from None
+    if check is not None:
+        try:
+            await check.settle(answer, target, services)
+        except BaseException:
+            upstream.close()
+            raise
     exchange.losses = tuple(sorted({*losses, *candidate.losses} if losses else losses))
     return answer
 
@@ -179,6 +193,7 @@ async def _answer(
     candidate: Candidate,
     translation: _Translation,
     *,
+    check: AnswerCheck | None,
     stream: bool,
 ) -> Answer:
     """Read until the answer has begun. Raises ProviderError."""
@@ -191,7 +206,10 @@ async def _answer(
         if kind == "text/html":
             raise ProviderError("the provider answered with a web page", meaning="broken", in_stream=True)
         if candidate.preserve:
-            answer.relay = await committed_relay(upstream, wire.stream_tap(quirks=target.quirks), answer.heard)
+            tap = wire.stream_tap(quirks=target.quirks)
+            if check is not None:
+                tap = check.listening(tap, wire.stream_decoder(quirks=target.quirks))
+            answer.relay = await committed_relay(upstream, tap, answer.heard)
         else:
             answer.events = await committed_events(
                 upstream, wire.stream_decoder(quirks=target.quirks, request=translation.request), answer.heard
@@ -209,7 +227,7 @@ async def _answer(
     if encoder is None:
         answer.response = response
     else:
-        answer.events = _once(replay(response))
+        answer.events = once(replay(response))
     return answer
 
 
@@ -231,7 +249,3 @@ def _json_answer(raw: bytes, kind: str) -> JsonObject:
     if not isinstance(parsed, dict):
         raise ProviderError("the provider's answer is not a JSON object", meaning="broken", in_stream=True)
     return parsed
-
-
-async def _once(events: list[StreamEvent]) -> AsyncGenerator[list[StreamEvent], None]:
-    yield events

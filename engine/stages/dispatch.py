@@ -87,7 +87,9 @@ class Dispatch(Stage):
         trial = record.trial = services.health.begin(_place(exchange, services, candidate))
         record.taken = services.limits.take(exchange.policy.providers[candidate.provider], _tokens(exchange))
         try:
-            exchange.answer = await attempt(exchange, services, candidate, record, deadline - began)
+            exchange.answer = await attempt(
+                exchange, services, candidate, record, left=deadline - began, spare=_spare(exchange, queue)
+            )
         except ProviderError as error:
             services.credentials.scrub(error, *exchange.caller_credential.values())
             record.latency_ms = (services.monotonic() - began) * 1000
@@ -132,6 +134,12 @@ def _tokens(exchange: Exchange) -> int:
 def _place(exchange: Exchange, services: Services, candidate: Candidate) -> Place:
     provider = exchange.policy.providers[candidate.provider]
     return Place(provider.name, identity(provider, services.credentials, exchange.login), candidate.model)
+
+
+def _spare(exchange: Exchange, queue: list[Candidate]) -> bool:
+    """Whether an answer that an agent could not use may be given up for another candidate's."""
+    fallback = exchange.policy.fallback
+    return bool(queue) and len(exchange.attempts) < fallback.attempts and "incompatible" in fallback.on
 
 
 def _outcome(error: BaseException) -> str:

@@ -90,7 +90,7 @@ async def committed_relay(upstream: Upstream, tap: StreamTap, heard: Heard) -> A
             break
     else:
         raise ProviderError("the provider's stream ended before its answer began", meaning="broken", in_stream=True)
-    return _resumed(Relayed(b"".join(piece.data for piece in held), held[-1].tapped), source)
+    return resumed(Relayed(b"".join(piece.data for piece in held), held[-1].tapped), source)
 
 
 async def committed_events(
@@ -109,7 +109,7 @@ async def committed_events(
             break
     else:
         raise ProviderError("the provider's stream ended before its answer began", meaning="broken", in_stream=True)
-    return _resumed([event for event in held if not isinstance(event, Progress)], source)
+    return resumed([event for event in held if not isinstance(event, Progress)], source)
 
 
 async def _relay(upstream: Upstream, tap: StreamTap, heard: Heard) -> AsyncGenerator[Relayed, None]:
@@ -174,7 +174,13 @@ async def _lingering(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[byte
             yield chunk
 
 
-async def _resumed(first: _T, rest: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
+async def once(piece: _T) -> AsyncGenerator[_T, None]:
+    """A stream of one piece."""
+    yield piece
+
+
+async def resumed(first: _T, rest: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
+    """A stream whose beginning has been read already."""
     async with aclosing(rest):
         yield first
         async for piece in rest:

@@ -100,6 +100,8 @@ def event_of(exchange: Exchange, now: float) -> Event:
         attempts=tuple(_attempt(attempt) for attempt in exchange.attempts),
         policy=exchange.policy.label,
         stop_reason=tapped.stop or "",
+        repaired_calls=exchange.calls.repaired if exchange.calls else None,
+        invalid_calls=exchange.calls.invalid if exchange.calls else None,
         request_digest=exchange.digest if answer else "",
         gateway_version=__version__,
     )
@@ -158,4 +160,5 @@ def _remember(exchange: Exchange, services: Services) -> None:
         tool_results=request["tool_results"],
         tool_errors=request["tool_errors"],
         cost_usd=exchange.bill.total_usd if exchange.bill else None,
+        invalid_calls=exchange.calls.invalid if exchange.calls else 0,
     )

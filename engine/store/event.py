@@ -119,6 +119,10 @@ class Event:
     """Until the answer's first content."""
     shadow: JsonObject = field(default_factory=dict)
     """What the policy given as `--shadow` would have done: policy, routeClass, model, change, denied, costEstimateUsd."""
+    repaired_calls: int | None = None
+    """Tool calls that were brought right on their way; None when the model's calls were not checked."""
+    invalid_calls: int | None = None
+    """Tool calls that fitted nothing the request offered, those of a model that was given up for them included."""
     request_digest: str = ""
     """SHA-256 of the body that was sent to the provider that answered."""
     gateway_version: str = ""

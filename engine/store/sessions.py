@@ -17,6 +17,8 @@ class SessionHistory:
     model: str = ""
     """`provider/name` that served last."""
     cost_usd: float = 0.0
+    invalid_calls: int = 0
+    """Tool calls of models that fitted nothing the request offered, shown to the agent or not."""
 
 
 _NEW = SessionHistory()
@@ -32,7 +34,16 @@ class Sessions:
         """What is known of `session`; a fresh history for an unknown or empty id."""
         return self._known.get(session, _NEW) if session else _NEW
 
-    def note(self, session: str, *, model: str, tool_results: int, tool_errors: int, cost_usd: float | None) -> None:
+    def note(
+        self,
+        session: str,
+        *,
+        model: str,
+        tool_results: int,
+        tool_errors: int,
+        cost_usd: float | None,
+        invalid_calls: int = 0,
+    ) -> None:
         """A request of `session` has ended; `model` is empty when nothing answered."""
         if not session:
             return
@@ -46,6 +57,7 @@ class Sessions:
             tool_errors=streak,
             model=model or before.model,
             cost_usd=before.cost_usd + (cost_usd or 0.0),
+            invalid_calls=before.invalid_calls + invalid_calls,
         )
         self._known.move_to_end(session)
         if len(self._known) > MAX_SESSIONS:

@@ -1,6 +1,6 @@
 """A strict provider emulator: what the gateway's tests talk to instead of vendors."""
 
-from tests.emulator.dialects import Action, AnyTool, Edit, Read, Shell, Tool, View, Write
+from tests.emulator.dialects import Action, AnyTool, Edit, Raw, Read, Shell, Tool, View, Write
 from tests.emulator.emulator import Emulator, Received
 from tests.emulator.faults import Fault
 from tests.emulator.models import Model
@@ -13,6 +13,7 @@ __all__ = [
     "Emulator",
     "Fault",
     "Model",
+    "Raw",
     "Read",
     "Received",
     "Scenario",

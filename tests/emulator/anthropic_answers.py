@@ -10,6 +10,7 @@ import orjson
 
 from tests.emulator.anthropic_history import blocks, end_prefix, merged
 from tests.emulator.conversation import Conversation, Offer, Step
+from tests.emulator.dialects import Raw
 from tests.emulator.ids import anthropic_id
 from tests.emulator.models import Model
 from tests.emulator.pieces import pieces
@@ -168,7 +169,8 @@ def _block(index: int, block: dict[str, Any]) -> Iterator[bytes]:
             deltas = [{"type": "text_delta", "text": piece} for piece in pieces(block["text"])]
         case _:
             empty = block | {"input": {}}
-            parts = pieces(orjson.dumps(block["input"]).decode()) if block["input"] else []
+            given = block["input"]
+            parts = pieces(given if isinstance(given, Raw) else orjson.dumps(given).decode()) if given else []
             deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in ("", *parts)]
     yield frame({"type": "content_block_start", "index": index, "content_block": empty})
     if index == 0:

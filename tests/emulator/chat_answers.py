@@ -117,7 +117,7 @@ def _call(call: Any, profile: ChatProfile) -> dict[str, Any]:
     made = {"id": random_id(*profile.call_id)}
     if call.custom:
         return made | {"type": "custom", "custom": {"name": call.name, "input": call.input}}
-    return made | {"type": "function", "function": {"name": call.name, "arguments": orjson.dumps(call.input).decode()}}
+    return made | {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
 def whole(body: Mapping[str, Any], answer: Answer, made: dict[str, Any], used: dict[str, Any]) -> dict[str, Any]:

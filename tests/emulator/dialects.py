@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from tests.emulator.conversation import Offer
 
 
@@ -54,9 +56,15 @@ class Shell(Action):
     command: str
 
 
+class Raw(str):
+    """Argument text exactly as a careless model writes it, JSON or not."""
+
+    __slots__ = ()
+
+
 @dataclass(slots=True, frozen=True)
 class Tool(Action):
-    """A call given literally; `input` is a JSON object, or text for a custom tool."""
+    """A call given literally; `input` is a JSON object, text for a custom tool, or `Raw` for arguments that may be broken."""
 
     name: str
     input: Any = field(default_factory=dict)
@@ -75,6 +83,11 @@ class PlannedCall:
     input: Any
     namespace: str = ""
     custom: bool = field(default=False, kw_only=True)
+
+    @property
+    def arguments(self) -> str:
+        """The argument text of the OpenAI wires."""
+        return self.input if isinstance(self.input, Raw) else orjson.dumps(self.input).decode()
 
 
 def patch(path: Path, old: str, new: str) -> str:

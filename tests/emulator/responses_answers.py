@@ -126,7 +126,7 @@ def output(body: Mapping[str, Any], talk: Conversation, answer: Answer, seals: S
                 "id": item_id("fc"),
                 "type": "function_call",
                 "status": "completed",
-                "arguments": orjson.dumps(call.input).decode(),
+                "arguments": call.arguments,
                 "call_id": call_id,
                 "name": call.name,
             }

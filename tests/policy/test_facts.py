@@ -41,6 +41,7 @@ class Policy:
 class Seen:
     requests: int = 3
     tool_errors: int = 1
+    invalid_calls: int = 2
     model: str = "p/m"
     cost_usd: float = 0.5
 
@@ -131,7 +132,7 @@ def test_history_and_money_are_passed_on() -> None:
     """What is remembered of the session and what was spent stand in the facts."""
     found = facts(history=Seen(), day_usd=1.5, month_usd=9.0)
     assert found["session"] == {
-        "id": "s", "bucket": bucket("s"), "requests": 3, "tool_errors": 1, "model": "p/m", "cost_usd": 0.5
+        "id": "s", "bucket": bucket("s"), "requests": 3, "tool_errors": 1, "invalid_calls": 2, "model": "p/m", "cost_usd": 0.5
     }  # fmt: skip
     assert found["budget"] == {"day_usd": 1.5, "month_usd": 9.0}
 
