@@ -9,6 +9,7 @@ Nothing is compiled before the first call of a tool is judged: an answer in plai
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -112,10 +113,13 @@ class OfferedTools:
         validator = self._validators[key]
         if validator is None:
             return ""
+        from jsonschema.exceptions import UnknownType  # noqa: PLC0415
+        from referencing.exceptions import Unresolvable  # noqa: PLC0415
+
         try:
             error = next(validator.iter_errors(value), None)
-        except Exception:  # noqa: BLE001 - a schema that cannot be followed says nothing about the call
-            return ""
+        except (Unresolvable, UnknownType, RecursionError, re.error, ValueError, TypeError, LookupError):
+            return ""  # a schema that cannot be followed says nothing about the call
         return "" if error is None else ".".join(map(str, error.absolute_schema_path))[:_LONGEST_PATH]
 
 
