@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.stages.bill import Bill
     from engine.stages.client_stream import ClientStream
     from engine.store.protocol import EventStore
+    from engine.store.redaction import Redactor
     from engine.store.sessions import Sessions
     from engine.telemetry.metrics import Metrics
 
@@ -194,6 +195,7 @@ class Services:
 
     protocols: Mapping[str, WireProtocol]
     credentials: Credentials
+    redactor: Redactor
     transport: Transport
     health: Health
     limits: Limits

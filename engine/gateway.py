@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -28,9 +29,11 @@ from engine.providers.transport import Transport
 from engine.shadow import Shadow
 from engine.store.event import Event
 from engine.store.ids import Ids
+from engine.store.key import salt
 from engine.store.ledger import Ledger, NullLedger
 from engine.store.policies import PolicyStore
 from engine.store.protocol import EventStore
+from engine.store.redaction import Redactor
 from engine.store.retention import Keep
 from engine.store.rows import Filter
 from engine.store.sessions import Sessions
@@ -70,30 +73,39 @@ class Gateway:
         log: Callable[..., None],
         simulated: Simulated | None = None,
         shadow: Policy | None = None,
+        secrets: Iterable[str] = (),
     ) -> None:
-        """`state` is the folder of the ledger; None keeps events in memory only. `shadow` only watches. Raises PolicyInvalid."""
+        """`state` is the folder of the ledger; None keeps events in memory only. `shadow` only watches. `secrets` are values
+        that are written nowhere, beside the providers' keys: the gateway's own. Raises PolicyInvalid.
+        """
         prices = PriceTable.load(policy.models.values(), policy.providers)
         self.loaded = _loaded(policy, prices)
         self.reload = ReloadState()
         self.shadow = _shadow(shadow) if shadow is not None else None
         self._environ = environ
+        self._secrets = tuple(secrets)
+        self._salt = salt(state) if state is not None else os.urandom(32)
+        self._log = log
+        credentials = Credentials(policy.providers.values(), environ)
+        self._redactor = self._knowing(credentials)
         self._ids = Ids()
         keep = state is not None and policy.settings.telemetry_enabled
         self.policies = PolicyStore(state) if keep and state is not None else None
         """Policies that requests were decided by, for explanations; None when nothing is recorded."""
         self._spent = _SpendClock()
-        self._health_file = HealthFile(state, log) if state is not None else None
+        self._health_file = HealthFile(state, self.log) if state is not None else None
         self._saving: asyncio.Future[None] | None = None
         self.started_at = time.time()
         limits = Limits(time.monotonic, lambda: datetime.now().astimezone())
         self.services = Services(
             protocols=PROTOCOLS,
-            credentials=Credentials(policy.providers.values(), environ),
+            credentials=credentials,
+            redactor=self._redactor,
             transport=Transport(),
             health=Health(time.monotonic, limits),
             limits=limits,
             prices=prices,
-            ledger=Ledger(state / "ledger.sqlite", log=log, keep=_keep(policy))
+            ledger=Ledger(state / "ledger.sqlite", log=self.log, keep=_keep(policy))
             if keep and state is not None
             else NullLedger(),
             metrics=Metrics(),
@@ -103,7 +115,7 @@ class Gateway:
             now=lambda: datetime.now().astimezone(),
             uniform=random.uniform,
             sleep=asyncio.sleep,
-            log=log,
+            log=self.log,
             spend=self._spent.at,
             simulated=simulated or SimulatedProvider(),
         )
@@ -133,7 +145,8 @@ class Gateway:
         loaded = _loaded(policy, prices)
         credentials = Credentials(policy.providers.values(), self._environ)
         # New services, not changed ones: a request under way must find the keys of the providers it may still fall back to.
-        self.services = replace(self.services, credentials=credentials, prices=prices)
+        self._redactor = self._knowing(credentials)
+        self.services = replace(self.services, credentials=credentials, redactor=self._redactor, prices=prices)
         self.loaded = loaded
         self.services.ledger.keep(_keep(policy))
         self._keep_policy()
@@ -150,6 +163,14 @@ class Gateway:
             return
         self.services.health.changed = False
         self._saving = asyncio.get_running_loop().run_in_executor(None, self._health_file.save, self._health())
+
+    def log(self, event: str, **fields: Any) -> None:
+        """One structured line, without secrets."""
+        clean = self._redactor.text
+        self._log(event, **{name: clean(value) if isinstance(value, str) else value for name, value in fields.items()})
+
+    def _knowing(self, credentials: Credentials) -> Redactor:
+        return Redactor((*credentials.secrets, *self._secrets), salt=self._salt)
 
     def _keep_policy(self) -> None:
         """Store the policy that decides from now on. A full disk costs explanations of old events, not requests."""

@@ -115,7 +115,7 @@ async def _serve(
 
     host, port = address
     key, from_environment = gateway_key(state, os.environ)
-    gateway = Gateway(policy, environ=os.environ, state=state, log=log, shadow=shadow)
+    gateway = Gateway(policy, environ=os.environ, state=state, log=log, shadow=shadow, secrets=[key, *source.keys])
     await gateway.start()
     keys = [key, *source.keys] if policy.settings.auth == "local-key" else []
     server = Server(gateway, Guard.of(port=port, names=[host], keys=keys), state=state)
@@ -136,7 +136,7 @@ async def _serve(
     _announce(gateway, url, state, from_environment=from_environment, chosen=chosen)
     click.echo(f"listening on http://{host}:{used}")
     sys.stdout.flush()
-    reloader = asyncio.create_task(Reloader(gateway, source.load, extra=source.files, log=log).run())
+    reloader = asyncio.create_task(Reloader(gateway, source.load, extra=source.files, log=gateway.log).run())
     await stop.wait()
     reloader.cancel()
     click.echo("stopping: requests under way may finish (again to stop at once)", err=True)

@@ -73,6 +73,7 @@ def compile_policy(
         answers=AnswerSettings(**_plain(root.get("answers"))),
         steps=compiler.steps(),
         rates=own_rates(catalogue.models),
+        read=frozenset(scope.read),
     )
     compiler.check_classes()
     return policy, problems

@@ -95,6 +95,8 @@ class Scope:
     variables: Struct = field(default_factory=lambda: struct({}))
     later: set[str] = field(default_factory=set)
     """Variables of the policy that are not defined yet."""
+    read: set[str] = field(default_factory=set)
+    """Dotted paths of the facts that its expressions read."""
 
     @classmethod
     def of(
@@ -162,6 +164,7 @@ class Scope:
             for problem in error.problems:
                 tell(problem)
             return None
+        self.read |= checked.refs
         for problem in checked.warnings:
             tell(problem, warning=True)
         if looks_cut(node):

@@ -102,6 +102,8 @@ class FactContext:
     month_usd: float = 0.0
     pinned_model: str = ""
     pinned_class: str = ""
+    secrets: int = 0
+    """Secrets found, if they were looked for."""
 
 
 def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
@@ -177,7 +179,7 @@ def _request(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
         "purpose": purpose(survey, context.identity),
         "pinned_model": context.pinned_model,
         "pinned_class": context.pinned_class,
-        "secrets": 0,
+        "secrets": context.secrets,
     }
 
 

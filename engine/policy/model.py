@@ -237,6 +237,8 @@ class Policy:
     rates: Rates = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
     """What the checks found that is no error."""
+    read: frozenset[str] = frozenset()
+    """Dotted paths of the facts that its expressions read."""
 
     @property
     def digest(self) -> str:
@@ -284,6 +286,15 @@ class Policy:
     def model(self, ref: str) -> Model:
         """The row of `provider/name`, or one made up for a name without a row. Raises KeyError for an unknown provider."""
         return self.catalogue.model(ref)
+
+    def reads(self, fact: str) -> bool:
+        """Whether an expression of the policy reads `fact`, a dotted path, by itself or with all that is beside it."""
+        return any(fact == path or fact.startswith(path + ".") for path in self.read)
+
+    @cached_property
+    def reads_secrets(self) -> bool:
+        """Whether secrets have to be looked for before it can decide."""
+        return self.reads("request.secrets")
 
     def knows(self, model: str) -> bool:
         """Whether a row or a provider's name prefix serves a model of that name."""

@@ -11,14 +11,8 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from engine.llm.catalogue import Provider
-from engine.llm.errors import ProviderError
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-
-_MASK = "[key]"
-
-_SHORTEST = 8
-"""Characters of the shortest key that is looked for: local servers take "none" or "x", which stand in any text."""
 
 
 class Credentials:
@@ -61,16 +55,6 @@ class Credentials:
         places = self._places.get(provider.name, {})
         url = _PLACEHOLDER.sub(lambda m: places.get(m.group(1), ""), provider.endpoints[protocol])
         return url.rstrip("/")
-
-    def scrub(self, error: ProviderError, *others: str) -> None:
-        """Take every key, and `others`, out of what a provider said: some quote the key that they refuse."""
-        for secret in (*self._keys.values(), *others):
-            if len(secret) < _SHORTEST:
-                continue
-            error.message = error.message.replace(secret, _MASK)
-            error.body = error.body.replace(secret.encode(), _MASK.encode())
-            error.headers = {name: str(value).replace(secret, _MASK) for name, value in error.headers.items()}
-        error.args = (error.message,)
 
     @property
     def secrets(self) -> frozenset[str]:

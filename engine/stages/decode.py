@@ -18,6 +18,7 @@ from engine.policy.facts import FactContext, build
 from engine.stages.client_stream import ClientStream
 from engine.stages.record import open_event
 from engine.stages.stage import Stage
+from engine.store.cleaning import cleaned
 
 _MAX_DEPTH_MESSAGE = "the request's JSON is nested too deeply"
 
@@ -29,7 +30,7 @@ class Decode(Stage):
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
         prepare(exchange, services)
-        services.ledger.open(open_event(exchange))
+        services.ledger.open(cleaned(open_event(exchange), services.redactor))
         if exchange.survey is not None and exchange.survey.stream:
             interval = exchange.policy.settings.keepalive_seconds
             exchange.stream = ClientStream(exchange.responder, interval, {"x-sbgw-event": exchange.id})
@@ -57,6 +58,7 @@ def prepare(exchange: Exchange, services: Services) -> None:
             month_usd=spent.month_usd,
             pinned_model=exchange.headers.get("x-sbgw-model", ""),
             pinned_class=exchange.headers.get("x-sbgw-class", ""),
+            secrets=_secrets(exchange, services, body),
         ),
         policy,
     )
@@ -67,6 +69,16 @@ def prepare(exchange: Exchange, services: Services) -> None:
     exchange.case = begin(
         policy, exchange.facts, services.health.availability(policy, services.credentials, exchange.login)
     )
+
+
+def _secrets(exchange: Exchange, services: Services, body: JsonObject) -> int:
+    """How many secrets the request holds; 0 if nobody asks, for it takes 2 ms in 100 kB (measured)."""
+    shadow = exchange.shadow
+    if not (exchange.policy.reads_secrets or (shadow is not None and shadow.policy.reads_secrets)):
+        return 0
+    # Written anew where characters are escaped: an escape hides no secret.
+    raw = orjson.dumps(body) if b"\\u" in exchange.raw else exchange.raw
+    return services.redactor.count(raw)
 
 
 def parse(raw: bytes) -> JsonObject:

@@ -46,6 +46,7 @@ class Encode(Stage):
             if stream is not None:
                 await stream.end()
             exchange.reply = error_reply(exchange)
+            exchange.reply.body = services.redactor.redact(exchange.reply.body)
         elif stream is None:
             exchange.reply = _whole(exchange, answer)
         else:
@@ -126,6 +127,7 @@ async def _relay(exchange: Exchange, services: Services, answer: Answer, stream:
                 _note_failure(exchange, services, tapped.error)
                 if not tapped.finished:
                     stream.tail += exchange.wire.encode_stream_error(tapped.error)
+                stream.tail = services.redactor.redact(stream.tail)
 
 
 async def _translate(exchange: Exchange, services: Services, answer: Answer, stream: ClientStream) -> None:
@@ -167,7 +169,7 @@ def _say(exchange: Exchange, services: Services, encoder: StreamEncoder, events:
 
 def _note_failure(exchange: Exchange, services: Services, error: ProviderError) -> None:
     """The answer broke off after it had begun: the attempt was a failure after all."""
-    services.credentials.scrub(error, *exchange.caller_credential.values())
+    services.redactor.scrub(error, *exchange.caller_credential.values())
     exchange.error = error
     record = exchange.attempts[-1]
     record.meaning, record.message = error.meaning, error.message

@@ -11,6 +11,7 @@ from engine.llm.protocol import Tapped
 from engine.policy.availability import availability_json
 from engine.stages.bill import Bill, bill
 from engine.stages.stage import Stage
+from engine.store.cleaning import cleaned
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of
 
 _LONGEST_PATH = 500
@@ -21,7 +22,7 @@ class Record(Stage):
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
         exchange.bill = bill(exchange, services.prices)
-        event = event_of(exchange, services.monotonic())
+        event = cleaned(event_of(exchange, services.monotonic()), services.redactor)
         if exchange.shadow is not None:
             event = replace(event, shadow=exchange.shadow.opinion(exchange))
         if exchange.answer is not None and event.input_tokens is not None:

@@ -14,6 +14,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from hashlib import blake2s
 from urllib.parse import quote
 
@@ -69,6 +70,15 @@ class Redactor:
                 self._owners.append(rank)
         self._words.Compile()
 
+    def knowing(self, *values: str) -> Redactor:
+        """The same one, for which `values` are secrets too."""
+        added = {form: value for value in values if len(value) >= _SHORTEST for form in _forms(value)}
+        if not added:
+            return self
+        other = copy(self)
+        other._exact = {**self._exact, **added}  # noqa: SLF001 (a copy of ours)
+        return other
+
     def redact(self, data: bytes) -> bytes:
         """`data` without its secrets. JSON stays JSON: no secret holds a quote that ends a string."""
         if len(data) <= self.window:
@@ -93,7 +103,7 @@ class Redactor:
 
     def scrub(self, error: ProviderError, *others: str) -> None:
         """Take secrets, and `others`, out of what a provider said: some quote the key that they refuse."""
-        here = Redactor((*self._exact.values(), *others), salt=self._salt, rules=self._rules) if others else self
+        here = self.knowing(*others)
         error.message = here.text(error.message)
         error.body = here.redact(error.body)
         error.headers = {name: here.text(str(value)) for name, value in error.headers.items()}

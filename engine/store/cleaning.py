@@ -1,0 +1,64 @@
+"""An event fit to be kept and shown: what comes from outside (names, ids, a provider's words) without secrets and controls.
+
+Every text of the event is looked at, those of fields that are added later too. Nearly all events are clean, which one search
+over the joined texts tells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
+
+from engine.store.event import Event
+from engine.store.redaction import Redactor
+
+_OURS = frozenset(
+    {"id", "timestamp", "status", "request_digest", "policy", "path", "losses", "decision", "availability", "shadow"}
+)
+"""Fields made by the gateway; what they hold of others' texts stands in the facts too."""
+
+_texts_of = attrgetter(*(f.name for f in fields(Event) if f.type == "str" and f.name not in _OURS))
+_HOLDERS = tuple(
+    f.name for f in fields(Event) if str(f.type).startswith(("tuple", "JsonObject")) and f.name not in _OURS
+)
+
+
+def cleaned(event: Event, redactor: Redactor) -> Event:
+    """`event` itself if it is clean, else one with placeholders for secrets and U+FFFD for control characters."""
+    found: list[str] = [*_texts_of(event)]
+    for name in _HOLDERS:
+        if value := getattr(event, name):
+            found += _texts(value)
+    text = " ".join(found)
+    data = text.encode("utf-8", "replace")
+    if text.isprintable() and redactor.redact(data) is data:
+        return event
+    whole = json.dumps(_printable(event.to_json()), ensure_ascii=False, default=str).encode("utf-8", "replace")
+    return Event.from_json(json.loads(redactor.redact(whole)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for below in value.values():
+            if below.__class__ is str:
+                yield below
+            elif below.__class__ is dict or below.__class__ is list:
+                yield from _texts(below)
+    elif isinstance(value, list | tuple):
+        for below in value:
+            yield from _texts(below)
+    elif hasattr(value, "message"):
+        yield value.message
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else " " if c in "\r\n\t" else "\ufffd" for c in value)
+    if isinstance(value, dict):
+        return {_printable(name): _printable(below) for name, below in value.items()}
+    return [_printable(below) for below in value] if isinstance(value, list) else value
