@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from engine.shadow import Shadow
     from engine.stages.bill import Bill
     from engine.stages.client_stream import ClientStream
+    from engine.store.prefixes import Look, Prefixes
     from engine.store.protocol import EventStore
     from engine.store.redaction import Redactor
     from engine.store.sessions import Sessions
@@ -73,6 +74,8 @@ class Attempt:
     """Its account with the providers' health, for what goes wrong after its answer has begun."""
     taken: Taken | None = None
     """Its share of the provider's limits."""
+    hints: tuple[str, ...] = ()
+    """What was added for the provider's prompt cache: `marks`, `long`, `key`, `affinity`."""
 
 
 @dataclass(slots=True)
@@ -151,6 +154,8 @@ class Exchange:
     """The parsed request. Let go of while a provider answers (holding it costs half as much CPU again: the garbage
     collector walks it), and read anew from `raw` if another candidate needs it."""
     survey: Survey | None = None
+    prefix: Look | None = None
+    """What is warm for the prompt."""
     facts: Facts = field(default_factory=dict)
     case: Case | None = None
     decision: Decision | None = None
@@ -204,6 +209,7 @@ class Services:
     metrics: Metrics
     sessions: Sessions
     tool_checks: ToolCheckCache
+    prefixes: Prefixes
     monotonic: Callable[[], float]
     now: Callable[[], datetime]
     uniform: Callable[[float, float], float]

@@ -32,6 +32,7 @@ from engine.store.ids import Ids
 from engine.store.key import salt
 from engine.store.ledger import Ledger, NullLedger
 from engine.store.policies import PolicyStore
+from engine.store.prefixes import Prefixes
 from engine.store.protocol import EventStore
 from engine.store.redaction import Redactor
 from engine.store.retention import Keep
@@ -111,6 +112,7 @@ class Gateway:
             metrics=Metrics(),
             sessions=Sessions(),
             tool_checks=ToolCheckCache(),
+            prefixes=Prefixes(),
             monotonic=time.monotonic,
             now=lambda: datetime.now().astimezone(),
             uniform=random.uniform,

@@ -11,11 +11,17 @@ import click
 from engine.cli.screen import PROBLEMS, fail, safe
 
 if TYPE_CHECKING:
+    from engine.llm.catalogue import Rate
     from engine.policy.model import Policy
     from engine.policy.testing import Recording
     from engine.store.event import Event
 
-_PRICE_FACTS = frozenset({"estimate.cost_usd", "model.input_usd", "model.output_usd", "model.price_known"})
+_PRICE_FACTS = frozenset(
+    {
+        "estimate.cost_usd", "estimate.cold_cost_usd", "estimate.turn_cost_usd", "estimate.switch_cost_usd",
+        "model.input_usd", "model.output_usd", "model.cached_usd", "model.price_known",
+    }
+)  # fmt: skip
 
 
 def print_test(event_id: str, state: Path) -> None:
@@ -82,7 +88,7 @@ def _reference(label: str) -> str:
     return f"{name}.yaml"
 
 
-def _prices(event: Event, policy: Policy) -> Mapping[str, tuple[float, float]]:
+def _prices(event: Event, policy: Policy) -> Mapping[str, Rate]:
     """The candidates' prices, if some condition reads a price."""
     from engine.policy.conditions import conditions
 

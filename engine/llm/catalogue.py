@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Safe = Literal["yes", "no", "experimental"]
 """May this client's agent loop depend on the model? `experimental` needs `settings.experimental: true`."""
@@ -94,6 +94,56 @@ _UNLIMITED = RateLimits()
 
 
 @dataclass(slots=True, frozen=True)
+class PromptCache:
+    """How a provider keeps the beginnings of prompts. A model's row overrides its provider's, field by field."""
+
+    kind: Literal["none", "marks", "automatic"] = "none"
+    """`marks`: what ends at a breakpoint of the request is kept; `automatic`: every prompt is; `none`: nothing is known."""
+    seconds: int = 300
+    """How long after its last use a prefix is kept at least."""
+    long_seconds: int = 0
+    """The longer time that a request can ask for, for a dearer write; 0 when there is none."""
+    minimum: int = 1024
+    """Tokens of the shortest prefix that is kept."""
+    step: int = 1
+    """Prefixes are kept in multiples of so many tokens."""
+    most_marks: int = 4
+    """Breakpoints that a request may have."""
+    lookback: int = 20
+    """How many blocks before a breakpoint an earlier prefix is still found."""
+    key_field: str = ""
+    """Request field for a name that brings the requests of a session to the same cache; empty when there is none."""
+    key_header: str = ""
+    """The same as a request header."""
+
+
+class Rate(NamedTuple):
+    """USD per million tokens of a short prompt."""
+
+    input: float
+    output: float
+    read: float
+    """Prompt tokens read from the provider's prompt cache; as `input` where that has no price of its own."""
+    write: float
+    """Prompt tokens written to it."""
+    write_long: float
+    """Prompt tokens written to it for the longer time."""
+
+    @classmethod
+    def of(
+        cls,
+        prompt: float,
+        answer: float,
+        read: float | None = None,
+        write: float | None = None,
+        write_long: float | None = None,
+    ) -> Rate:
+        """A rate whose cache prices may be unknown: those tokens then cost what others do."""
+        write = prompt if write is None else write
+        return cls(prompt, answer, prompt if read is None else read, write, write if write_long is None else write_long)
+
+
+@dataclass(slots=True, frozen=True)
 class Provider:
     name: str
     endpoints: Mapping[str, str]
@@ -108,6 +158,7 @@ class Provider:
     """Runs on this machine or network: prompts do not leave the house, prices are unknown."""
     models_path: str = "/models"
     quirks: Quirks = field(default_factory=Quirks)
+    cache: PromptCache = field(default_factory=PromptCache)
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: RateLimits = field(default_factory=RateLimits)
     price_id: str = ""
@@ -143,6 +194,7 @@ class Model:
     """Protocols it is served on, a subset of its provider's; empty: all of them."""
     local: bool = False
     quirks: Quirks = field(default_factory=Quirks)
+    cache: PromptCache = field(default_factory=PromptCache)
     price: Mapping[str, float] = field(default_factory=dict)
     """USD per million tokens (`input output cached_input cache_write`), overriding the price table."""
     ends: str = ""

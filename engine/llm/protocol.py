@@ -15,6 +15,7 @@ from engine.llm.catalogue import Model, Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.frozen import dataclass
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse, StopReason, Usage
+from engine.llm.prefix import Segments
 from engine.llm.stream import StreamEvent
 
 
@@ -146,6 +147,9 @@ class WireProtocol(Protocol):
     def survey(self, body: JsonObject) -> Survey:
         """One pass over a client's request. Raises ClientError, with the field's path, for a request that can't be one."""
 
+    def segments(self, body: JsonObject) -> Segments:
+        """The prompt of a surveyed request in the order in which providers read it. Never raises, changes nothing."""
+
     def decode_request(self, body: JsonObject) -> LLMRequest:
         """The request in neutral words. Raises ClientError. `body` is not changed."""
 
@@ -170,6 +174,12 @@ class WireProtocol(Protocol):
 
     def rewrite(self, body: JsonObject, target: Target) -> JsonObject:
         """The preserve path: `body` with `model` (and what a quirk names) changed, all else as it was, in the same order."""
+
+    def with_marks(self, body: JsonObject, *, most: int) -> JsonObject:
+        """A provider's request without cache breakpoints, with at most `most` of them where the protocol has such."""
+
+    def with_long_marks(self, body: JsonObject) -> JsonObject:
+        """The same breakpoints, asking for the longer time."""
 
     def auth_headers(self, provider: Provider, key: str) -> dict[str, str]:
         """Headers that authenticate and version a request (`x-api-key`, `anthropic-version`, `Authorization`)."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from engine.llm.catalogue import Model, Provider
+from engine.llm.catalogue import Model, Provider, Rate
 from engine.llm.losses import CARRIES, severity
 from engine.policy.decision import Candidate, Facts
 from engine.policy.resolve import Catalogue
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from engine.policy.case import ProviderState
     from engine.policy.model import Route
 
-Rates = Mapping[str, tuple[float, float]]
-"""`provider/name` → USD per million input and output tokens; a model whose price is unknown is absent."""
+Rates = Mapping[str, Rate]
+"""`provider/name` → USD per million tokens; a model whose price is unknown is absent."""
 
 _REMEMBERED = 1024
 
@@ -50,8 +50,7 @@ class Option:
     """It, as long as nothing drops it."""
     facts: Mapping[str, Any]
     """`model`, `candidate`, `losses` and `hard_losses` of the facts."""
-    rate: tuple[float, float] | None
-    """USD per million input and output tokens."""
+    rate: Rate | None
     canary: bool = False
     """A canary brought it in, so it goes before all others."""
 
@@ -162,7 +161,7 @@ def losses_of(model: Model, protocol: str, requires: frozenset[str], *, preserve
     return lost
 
 
-def model_facts(model: Model, rate: tuple[float, float] | None, *, requested: bool) -> dict[str, Any]:
+def model_facts(model: Model, rate: Rate | None, *, requested: bool) -> dict[str, Any]:
     """`model.*` of the facts."""
     return {
         "ref": model.ref,
@@ -182,15 +181,21 @@ def model_facts(model: Model, rate: tuple[float, float] | None, *, requested: bo
         "local": model.local,
         "classes": list(model.classes),
         "price_known": rate is not None,
-        "input_usd": rate[0] if rate else -1.0,
-        "output_usd": rate[1] if rate else -1.0,
+        "input_usd": rate.input if rate else -1.0,
+        "output_usd": rate.output if rate else -1.0,
+        "cached_usd": rate.read if rate else -1.0,
     }
 
 
 def own_rates(models: Mapping[str, Model]) -> Rates:
     """Prices that the rows themselves state."""
     return {
-        ref: (float(model.price["input"]), float(model.price.get("output", 0.0)))
+        ref: Rate.of(
+            float(model.price["input"]),
+            float(model.price.get("output", 0.0)),
+            model.price.get("cached_input"),
+            model.price.get("cache_write"),
+        )
         for ref, model in models.items()
         if "input" in model.price
     }

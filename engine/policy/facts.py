@@ -12,6 +12,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -62,6 +63,10 @@ class History(Protocol):
     def cost_usd(self) -> float:
         """Cost so far, as far as prices are known."""
 
+    @property
+    def output_tokens(self) -> int:
+        """Tokens of a mean answer, 0 while none was counted."""
+
 
 class Switches(Protocol):
     """The policy's settings that rules may read."""
@@ -104,6 +109,8 @@ class FactContext:
     pinned_class: str = ""
     secrets: int = 0
     """Secrets found, if they were looked for."""
+    prefix: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of the prompt's beginning, by the names of `session` in the facts; absent ones have their defaults."""
 
 
 def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
@@ -119,6 +126,14 @@ def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
             "invalid_calls": history.invalid_calls if history else 0,
             "model": history.model if history else "",
             "cost_usd": history.cost_usd if history else 0.0,
+            "output_tokens": history.output_tokens if history else 0,
+            "warm": {},
+            "warm_model": "",
+            "warm_tokens": 0,
+            "prefix_break": "",
+            "prefix_break_tokens": 0,
+            "prefix_break_usd": 0.0,
+            **context.prefix,
         },
         "client": {
             "name": identity.name,
@@ -131,7 +146,11 @@ def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
             "output_tokens": min(survey.max_output_tokens, _EXPECTED_OUTPUT)
             if survey.max_output_tokens > 0
             else _EXPECTED_OUTPUT,
+            "cached_tokens": 0,
             "cost_usd": -1.0,
+            "cold_cost_usd": -1.0,
+            "turn_cost_usd": -1.0,
+            "switch_cost_usd": -1.0,
         },
         "budget": {"day_usd": context.day_usd, "month_usd": context.month_usd},
         "now": {
@@ -246,8 +265,8 @@ def complete(partial: Mapping[str, Any], schema: Mapping[str, Any]) -> Facts:
     """
     filled: Facts = {}
     properties = schema.get("properties", {})
-    for name, field in properties.items():
-        filled[name] = _completed(partial.get(name), field)
+    for name, described in properties.items():
+        filled[name] = _completed(partial.get(name), described)
     for name, value in partial.items():
         if name not in properties:
             filled[name] = value

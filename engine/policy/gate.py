@@ -13,6 +13,7 @@ from engine.policy.case import OUTCOMES, READY, Case, Outcome, Try, failed
 from engine.policy.cel import ExprError
 from engine.policy.classify import classify
 from engine.policy.decision import Denial, Facts, Reason, RuleHit
+from engine.policy.estimates import estimated
 from engine.policy.expression import evaluate
 from engine.policy.floor import DISABLED
 from engine.policy.model import DEFAULT_CLASS, Canary, DenyRule, GateRules, Policy, RequireRule, Route
@@ -100,7 +101,7 @@ def _denied(rule: DenyRule, value: bool | None, facts: Facts) -> Denial:
 
 def _find(case: Case) -> list[Try]:
     """The candidates of the request's route, with their facts."""
-    policy, facts, estimate = case.policy, case.facts, case.facts["estimate"]
+    policy, facts = case.policy, case.facts
     route = case.route or policy.route(case.route_class)
     # A class without a route of its own is served like fallback_safe, its providers' models included.
     wanted = case.route_class if case.route is not None or case.route_class in policy.routes else DEFAULT_CLASS
@@ -109,10 +110,7 @@ def _find(case: Case) -> list[Try]:
     for option in resolver.options(route, wanted, facts["request"], _skipped(case, route)):
         state = case.availability.get(option.model.ref) or case.availability.get(option.provider.name, READY)
         own = {**option.facts, "provider": resolver.provider_facts(option, state)}
-        cost = -1.0
-        if option.rate is not None:
-            cost = (estimate["input_tokens"] * option.rate[0] + estimate["output_tokens"] * option.rate[1]) / 1e6
-        own["estimate"] = estimate if cost == estimate["cost_usd"] else {**estimate, "cost_usd": cost}
+        own["estimate"] = estimated(option, facts, marking=policy.cache.prefix)
         tries.append(Try(option, own, state.healthy and not state.limited))
     return tries
 

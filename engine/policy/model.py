@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from engine.llm.catalogue import Model, Provider
+from engine.llm.catalogue import Model, PromptCache, Provider
 from engine.llm.meanings import Meaning
 from engine.policy.candidates import Rates, Resolver
 from engine.policy.compose import Resolved
@@ -81,7 +81,7 @@ class AnswerSettings:
 
 @dataclass(slots=True, frozen=True)
 class CacheSettings:
-    """`prefix`: set prompt-cache breakpoints for clients that set none. There is no response cache yet."""
+    """`prefix`: know what is in providers' prompt caches, and help them to keep it. There is no response cache yet."""
 
     prefix: bool = True
 
@@ -295,6 +295,13 @@ class Policy:
     def reads_secrets(self) -> bool:
         """Whether secrets have to be looked for before it can decide."""
         return self.reads("request.secrets")
+
+    def prompt_cache(self, ref: str) -> PromptCache:
+        """How `provider/name` keeps prompts; nothing is known of one whose provider is gone."""
+        row = self.models.get(ref)
+        if row is not None:
+            return row.cache
+        return self.model(ref).cache if ref.partition("/")[0] in self.providers else PromptCache()
 
     def knows(self, model: str) -> bool:
         """Whether a row or a provider's name prefix serves a model of that name."""

@@ -15,7 +15,14 @@ from typing import Any
 from engine.policy.decision import Facts
 from engine.policy.facts import schema
 
-_TYPES: Mapping[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list, "number": float}
+_TYPES: Mapping[str, type] = {
+    "string": str,
+    "integer": int,
+    "boolean": bool,
+    "array": list,
+    "number": float,
+    "object": dict,
+}
 
 _MADE_ANEW = frozenset({"settings", "vars", "signals"})
 """Sections that each policy fills in for itself."""
@@ -66,7 +73,7 @@ def _typed(section: str, have: dict[str, Any], fields: _Fields) -> dict[str, Any
 
 
 def _fresh(default: Any) -> Any:
-    return list(default) if isinstance(default, list) else default
+    return default.copy() if isinstance(default, list | dict) else default
 
 
 @dataclass(slots=True, frozen=True)

@@ -7,10 +7,10 @@ provider has an address, that a model's provider exists and serves its protocols
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
-from engine.llm.catalogue import Model, Provider, Quirks, RateLimits, Safe, Timeouts
+from engine.llm.catalogue import Model, PromptCache, Provider, Quirks, RateLimits, Safe, Timeouts
 from engine.llm.losses import CARRIES
 from engine.policy.nodes import Node
 from engine.policy.problems import Problem
@@ -19,8 +19,16 @@ from engine.policy.suggest import did_you_mean, listing
 _SAFE: Mapping[Any, Safe] = {True: "yes", False: "no", "experimental": "experimental"}
 _TUPLES = frozenset({"match", "classes", "protocols", "api_key_env", "drop", "efforts"})
 
-_PROVIDER_FIELDS = frozenset(f.name for f in fields(Provider)) - {"name", "endpoints", "quirks", "timeouts", "limits"}
-_MODEL_FIELDS = frozenset(f.name for f in fields(Model)) - {"provider", "name", "quirks", "known"}
+_PROVIDER_FIELDS = frozenset(f.name for f in fields(Provider)) - {
+    "name",
+    "endpoints",
+    "quirks",
+    "cache",
+    "timeouts",
+    "limits",
+}
+_MODEL_FIELDS = frozenset(f.name for f in fields(Model)) - {"provider", "name", "quirks", "cache", "known"}
+_CACHE_FIELDS = frozenset(f.name for f in fields(PromptCache))
 
 
 def read_providers(rows: Node | None, problems: list[Problem]) -> dict[str, Provider]:
@@ -44,6 +52,7 @@ def read_providers(rows: Node | None, problems: list[Problem]) -> dict[str, Prov
             name=name,
             endpoints={str(key): str(node.value).rstrip("/") for key, node in endpoints.map.items()},
             quirks=_quirks(row.get("quirks")),
+            cache=_cache(row.get("cache")),
             timeouts=_timeouts(row.get("timeouts")),
             limits=_limits(row.get("limits")),
             **_plain_fields(row, _PROVIDER_FIELDS),
@@ -67,13 +76,21 @@ def read_models(rows: Node | None, providers: Mapping[str, Provider], problems: 
         for key in ("claude_code_safe", "codex_safe"):
             values[key] = _SAFE[values.get(key, False)]
         values["local"] = values.get("local", provider.local)
-        found[ref] = Model(provider=provider_name, name=name, quirks=quirks, **values)
+        cache = _cache(row.get("cache"), provider.cache)
+        found[ref] = Model(provider=provider_name, name=name, quirks=quirks, cache=cache, **values)
     return found
 
 
 def wildcard_model(provider: Provider, name: str) -> Model:
     """A row for a name that `provider` serves without our knowing it: no capability is claimed."""
-    return Model(provider=provider.name, name=name, local=provider.local, quirks=provider.quirks, known=False)
+    return Model(
+        provider=provider.name,
+        name=name,
+        local=provider.local,
+        quirks=provider.quirks,
+        cache=provider.cache,
+        known=False,
+    )
 
 
 def _check_protocols(row: Node, provider: Provider, problems: list[Problem]) -> None:
@@ -105,6 +122,12 @@ def _quirks(node: Node | None, under: Quirks | None = None) -> Quirks:
     if "headers" in values:
         values["headers"] = {**base.headers, **values["headers"]}
     return Quirks(**{**{f.name: getattr(base, f.name) for f in fields(Quirks)}, **values})
+
+
+def _cache(node: Node | None, under: PromptCache | None = None) -> PromptCache:
+    """The row's cache rules over `under`, field by field."""
+    base = under or PromptCache()
+    return replace(base, **_plain_fields(node, _CACHE_FIELDS)) if node is not None else base
 
 
 def _timeouts(node: Node | None) -> Timeouts:

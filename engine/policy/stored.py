@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
+from engine.llm.catalogue import Rate
 from engine.policy import facts
 from engine.policy.candidates import Rates
 from engine.policy.compile import compile_policy
@@ -56,7 +57,7 @@ def policy_of(data: Mapping[str, Any]) -> Policy:
         raise StoredPolicyInvalid("it has a format that this version does not know")
     try:
         resolved = _resolved(data)
-        rates: Rates = {ref: (float(rate[0]), float(rate[1])) for ref, rate in data["rates"].items()}
+        rates: Rates = {ref: Rate.of(*map(float, rate)) for ref, rate in data["rates"].items()}
         policy, problems = compile_policy(resolved, facts.schema())
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise StoredPolicyInvalid(f"it is damaged ({type(error).__name__})") from None

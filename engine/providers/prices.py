@@ -22,7 +22,7 @@ from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from engine.llm.catalogue import Model, Provider
+from engine.llm.catalogue import Model, Provider, Rate
 from engine.llm.frozen import dataclass
 from engine.llm.messages import Usage
 
@@ -151,17 +151,17 @@ class PriceTable:
         """Whether `provider/name` has a price."""
         return self._entry(ref) is not None
 
-    def rates(self, *, at: datetime | None = None) -> dict[str, tuple[float, float]]:
-        """`per_million` of every row that has a price, for a policy's price facts."""
-        return {ref: rate for ref in self._entries if (rate := self.per_million(ref, at=at)) is not None}
+    def rates(self, *, at: datetime | None = None) -> dict[str, Rate]:
+        """What a million tokens of a short prompt cost, for every row that has a price: a policy's price facts."""
+        return {ref: _rate(entry.rates(0, at)) for ref, entry in self._entries.items()}
 
     def per_million(self, ref: str, *, at: datetime | None = None) -> tuple[float, float] | None:
         """USD per million input and output tokens of a short prompt; None when unknown."""
         entry = self._entry(ref)
         if entry is None:
             return None
-        rates = entry.rates(0, at)
-        return round(rates.input / _PER_MILLION, 9), round(rates.output / _PER_MILLION, 9)
+        rate = _rate(entry.rates(0, at))
+        return rate.input, rate.output
 
     def estimate(self, ref: str, input_tokens: int, output_tokens: int, *, at: datetime | None = None) -> float | None:
         """USD for a request of that size without any cached token; None when the price is unknown."""
@@ -205,6 +205,11 @@ class PriceTable:
             else:
                 self._entries[ref] = entry
         return entry
+
+
+def _rate(rates: _Rates) -> Rate:
+    each = (rates.input, rates.output, rates.read, rates.write, rates.write_1h)
+    return Rate(*(round(usd / _PER_MILLION, 9) for usd in each))
 
 
 class _Lookup:

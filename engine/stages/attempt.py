@@ -24,6 +24,7 @@ from engine.llm.replay import replay
 from engine.policy.decision import Candidate
 from engine.stages.answer_check import AnswerCheck, answer_check
 from engine.stages.decode import parse
+from engine.stages.hints import with_hints
 from engine.stages.provider_stream import committed_events, committed_relay, once
 
 if TYPE_CHECKING:  # the transport brings the HTTP client, which a check or an explanation never needs
@@ -72,8 +73,12 @@ async def attempt(
     check = answer_check(exchange, services, candidate, target, spare=spare)
     wire = services.protocols[candidate.protocol]
     stream = exchange.survey is not None and exchange.survey.stream and target.model.streaming
-    payload, losses, translation = _outgoing(exchange, wire, target, candidate, stream=stream)
-    headers = _headers(exchange, services, wire, target, candidate)
+    outgoing, losses, translation = _outgoing(exchange, wire, target, candidate, stream=stream)
+    hinted = with_hints(exchange, services, wire, target, outgoing)
+    record.hints = hinted.hints
+    payload = orjson.dumps(hinted.body)
+    headers = hinted.headers | _headers(exchange, services, wire, target, candidate)
+    del outgoing, hinted
     exchange.digest = hashlib.sha256(payload).hexdigest()
     deadline = target.provider.timeouts.first_event + target.provider.timeouts.connect
     try:
@@ -108,8 +113,8 @@ def target_of(exchange: Exchange, candidate: Candidate) -> Target:
 
 def _outgoing(
     exchange: Exchange, wire: WireProtocol, target: Target, candidate: Candidate, *, stream: bool
-) -> tuple[bytes, list[str], _Translation]:
-    """(bytes for the provider, losses, what is needed to read the answer). Lets go of the parsed request."""
+) -> tuple[JsonObject, list[str], _Translation]:
+    """(request for the provider, losses, what is needed to read the answer). Lets go of the parsed request."""
     body = exchange.body if exchange.body is not None else parse(exchange.raw)
     exchange.body = None
     asked_stream = exchange.survey is not None and exchange.survey.stream
@@ -119,7 +124,7 @@ def _outgoing(
             outgoing = {**outgoing, "stream": False}
         # An encoder is needed only if the provider answers a stream request with one JSON document.
         encoder = exchange.wire.stream_encoder(model=candidate.model, answer_id=exchange.id) if asked_stream else None
-        return orjson.dumps(outgoing), [], _Translation(encoder, None)
+        return outgoing, [], _Translation(encoder, None)
     request = exchange.wire.decode_request(body)
     del body
     outgoing, losses = wire.encode_request(request, target)
@@ -128,7 +133,7 @@ def _outgoing(
     encoder = None
     if asked_stream:
         encoder = exchange.wire.stream_encoder(model=request.model, answer_id=exchange.id, request=slim)
-    return orjson.dumps(outgoing), losses, _Translation(encoder, slim)
+    return outgoing, losses, _Translation(encoder, slim)
 
 
 def _headers(

@@ -143,6 +143,7 @@ def _attempt(attempt: Attempt) -> AttemptEvent:
         message=attempt.message,
         waited_ms=round(attempt.waited_ms, 2),
         passed_over=attempt.passed_over,
+        hints=attempt.hints,
     )
 
 
@@ -155,6 +156,7 @@ def _remember(exchange: Exchange, services: Services) -> None:
     if not exchange.facts:
         return
     request = exchange.facts["request"]
+    usage = exchange.tapped.usage if exchange.tapped else None
     services.sessions.note(
         exchange.facts["session"]["id"],
         model=exchange.answer.candidate.ref if exchange.answer else "",
@@ -162,4 +164,16 @@ def _remember(exchange: Exchange, services: Services) -> None:
         tool_errors=request["tool_errors"],
         cost_usd=exchange.bill.total_usd if exchange.bill else None,
         invalid_calls=exchange.calls.invalid if exchange.calls else 0,
+        output_tokens=usage.output_tokens if usage else None,
     )
+    if exchange.prefix is not None and exchange.answer is not None:
+        ref = exchange.answer.candidate.ref
+        hints = exchange.attempts[-1].hints
+        services.prefixes.note(
+            exchange.prefix,
+            ref,
+            exchange.policy.prompt_cache(ref),
+            usage,
+            hinted="marks" in hints,
+            long="long" in hints,
+        )

@@ -45,6 +45,8 @@ class AttemptEvent:
     """Waited before it, because the provider asked for it or to back off."""
     passed_over: tuple[str, ...] = ()
     """`provider/model` of those whose turn it was, but which were failing or at a limit."""
+    hints: tuple[str, ...] = ()
+    """What was added for the provider's prompt cache: `marks`, `long`, `key`, `affinity`."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -182,8 +184,9 @@ def attempt_json(attempt: AttemptEvent) -> JsonObject:
 def attempt_of(data: Mapping[str, Any]) -> AttemptEvent:
     """The attempt that `attempt_json` gave. Raises ValueError when a required key is missing."""
     found = _known(data, _ATTEMPT)
-    if "passed_over" in found:
-        found["passed_over"] = tuple(found["passed_over"])
+    for name in ("passed_over", "hints"):
+        if name in found:
+            found[name] = tuple(found[name])
     return AttemptEvent(**found)
 
 

@@ -19,6 +19,15 @@ class SessionHistory:
     cost_usd: float = 0.0
     invalid_calls: int = 0
     """Tool calls of models that fitted nothing the request offered, shown to the agent or not."""
+    answers: int = 0
+    """Answers whose tokens were counted."""
+    answered: int = 0
+    """Tokens of all of them."""
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens of a mean answer, 0 while none was counted."""
+        return self.answered // self.answers if self.answers else 0
 
 
 _NEW = SessionHistory()
@@ -43,6 +52,7 @@ class Sessions:
         tool_errors: int,
         cost_usd: float | None,
         invalid_calls: int = 0,
+        output_tokens: int | None = None,
     ) -> None:
         """A request of `session` has ended; `model` is empty when nothing answered."""
         if not session:
@@ -58,6 +68,8 @@ class Sessions:
             model=model or before.model,
             cost_usd=before.cost_usd + (cost_usd or 0.0),
             invalid_calls=before.invalid_calls + invalid_calls,
+            answers=before.answers + (output_tokens is not None),
+            answered=before.answered + (output_tokens or 0),
         )
         self._known.move_to_end(session)
         if len(self._known) > MAX_SESSIONS:

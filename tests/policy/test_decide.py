@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from engine.llm.catalogue import Rate
 from engine.policy.decide import ProviderState, begin, classify, decide, finish, gate, select_gate_rules
 from tests.policy.policies import asked, dropped, policy, refs, request
 
@@ -419,7 +420,7 @@ def test_prices_may_come_from_a_table() -> None:
                       "gate: {require: [{id: low, require: 'estimate.cost_usd < 0.5'}]}")  # fmt: skip
     sizes = {"estimate__input_tokens": 100_000, "estimate__output_tokens": 10_000}
     assert refs(asked(compiled, **sizes)) == ["alpha/al-big", "beta/be-big"]
-    priced = compiled.priced({"alpha/al-big": (1000.0, 1000.0), "beta/be-big": (5.0, 1.0)})
+    priced = compiled.priced({"alpha/al-big": Rate.of(1000.0, 1000.0), "beta/be-big": Rate.of(5.0, 1.0)})
     assert dropped(asked(priced, **sizes)) == {"beta/be-big": "low"}
     assert priced.label == compiled.label
 

@@ -44,6 +44,7 @@ class Seen:
     invalid_calls: int = 2
     model: str = "p/m"
     cost_usd: float = 0.5
+    output_tokens: int = 250
 
 
 CONTEXT = FactContext(
@@ -130,9 +131,11 @@ def test_clock_is_local() -> None:
 
 def test_history_and_money_are_passed_on() -> None:
     """What is remembered of the session and what was spent stand in the facts."""
-    found = facts(history=Seen(), day_usd=1.5, month_usd=9.0)
+    warm = {"warm": {"p/m": 900}, "warm_model": "p/m", "warm_tokens": 900}
+    found = facts(history=Seen(), day_usd=1.5, month_usd=9.0, prefix=warm)
     assert found["session"] == {
-        "id": "s", "bucket": bucket("s"), "requests": 3, "tool_errors": 1, "invalid_calls": 2, "model": "p/m", "cost_usd": 0.5
+        "id": "s", "bucket": bucket("s"), "requests": 3, "tool_errors": 1, "invalid_calls": 2, "model": "p/m", "cost_usd": 0.5,
+        "output_tokens": 250, **warm, "prefix_break": "", "prefix_break_tokens": 0, "prefix_break_usd": 0.0,
     }  # fmt: skip
     assert found["budget"] == {"day_usd": 1.5, "month_usd": 9.0}
 

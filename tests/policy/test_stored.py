@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.llm.catalogue import Rate
 from engine.policy.load import load_policy, load_text
 from engine.policy.model import Policy
 from engine.policy.shipped import shipped_policies
@@ -60,7 +61,7 @@ pipeline: [decode, classify, {id: g, use: gate, when: vars.on}, dispatch, encode
 
 def test_rates_come_back() -> None:
     """Prices that were known when it was stored are known again."""
-    policy = load_policy("default").priced({"groq/x": (0.1, 0.5)})
+    policy = load_policy("default").priced({"groq/x": Rate.of(0.1, 0.5, 0.01, 0.2)})
     assert again(policy).rates == policy.rates
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from engine.llm.catalogue import Rate
 from engine.policy import facts
 from engine.policy.case import ProviderState
 from engine.policy.decision import Facts
@@ -21,7 +22,11 @@ SECTIONS = ("request", "session", "client", "estimate", "budget", "now")
 
 DERIVED: Mapping[str, str] = {
     "request.model_known": "it follows from request.model and the policy's rows",
-    "estimate.cost_usd": "it follows from the candidate's price; give `prices`",
+    **dict.fromkeys(
+        ("estimate.cost_usd", "estimate.cold_cost_usd", "estimate.turn_cost_usd", "estimate.switch_cost_usd"),
+        "it follows from the candidate's price; give `prices`",
+    ),
+    "estimate.cached_tokens": "it follows from session.warm, for each candidate",
     "model": "it follows from the policy's rows, for each candidate",
     "provider": "it follows from the policy's rows, for each candidate; their state is given in `providers`",
     "candidate": "it follows from the route, for each candidate",
@@ -57,7 +62,10 @@ def world(policy: Policy, given: Mapping[str, Any]) -> World:
 def _priced(policy: Policy, prices: Mapping[str, Mapping[str, float]]) -> Policy:
     if not prices:
         return policy
-    rates = {ref: (float(price["input"]), float(price["output"])) for ref, price in prices.items()}
+    rates = {
+        ref: Rate.of(float(price["input"]), float(price["output"]), price.get("cached_input"), price.get("cache_write"))
+        for ref, price in prices.items()
+    }
     return replace(policy, rates={**policy.rates, **rates})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from engine.llm.catalogue import Rate
 from engine.policy.case import ProviderState
 from engine.policy.testing.given import DERIVED, SECTIONS, request_schema
 
@@ -36,7 +37,7 @@ class Recording:
     """`name@digest` of the policy that decided."""
     keyed: Collection[str] = ()
     """All providers that need a key, when the policy is at hand: then those with one are listed where that is shorter."""
-    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    prices: Mapping[str, Rate] = field(default_factory=dict)
     """USD per million input and output tokens that the decision depended on."""
 
 
@@ -66,7 +67,8 @@ def _given(recording: Recording) -> dict[str, Any]:
         if changed:
             given[section] = changed
     signals = {name: True for name, found in recording.facts.get("signals", {}).items() if found}
-    prices = {ref: {"input": rate[0], "output": rate[1]} for ref, rate in recording.prices.items()}
+    names = {"input": "input", "output": "output", "read": "cached_input", "write": "cache_write"}
+    prices = {ref: {name: getattr(rate, key) for key, name in names.items()} for ref, rate in recording.prices.items()}
     more = {"signals": signals, **_world(recording), "prices": prices}
     return given | {key: part for key, part in more.items() if part or key == "keys"}
 

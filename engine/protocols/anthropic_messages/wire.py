@@ -9,11 +9,14 @@ from typing import Any
 from engine.llm.catalogue import Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse
+from engine.llm.prefix import Segments
 from engine.llm.protocol import StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
 from engine.protocols.anthropic_messages import errors, responses
+from engine.protocols.anthropic_messages.marks import with_long_marks, with_marks
 from engine.protocols.anthropic_messages.request_in import decode_request
 from engine.protocols.anthropic_messages.request_out import encode_request
 from engine.protocols.anthropic_messages.rewrite import rewrite
+from engine.protocols.anthropic_messages.segments import segments
 from engine.protocols.anthropic_messages.stream_in import Decoder
 from engine.protocols.anthropic_messages.stream_out import PING, Encoder
 from engine.protocols.anthropic_messages.survey import survey
@@ -29,6 +32,9 @@ class AnthropicMessages:
 
     def survey(self, body: JsonObject) -> Survey:
         return survey(body)
+
+    def segments(self, body: JsonObject) -> Segments:
+        return segments(body)
 
     def decode_request(self, body: JsonObject) -> LLMRequest:
         return decode_request(body)
@@ -54,6 +60,12 @@ class AnthropicMessages:
 
     def rewrite(self, body: JsonObject, target: Target) -> JsonObject:
         return rewrite(body, target)
+
+    def with_marks(self, body: JsonObject, *, most: int) -> JsonObject:
+        return with_marks(body, most=most)
+
+    def with_long_marks(self, body: JsonObject) -> JsonObject:
+        return with_long_marks(body)
 
     def auth_headers(self, provider: Provider, key: str) -> dict[str, str]:
         """The version always; the key as the provider's row says, none for `none` and `client` (the caller's own passes)."""

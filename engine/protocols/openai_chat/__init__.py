@@ -13,11 +13,13 @@ from typing import Any
 from engine.llm.catalogue import Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse
+from engine.llm.prefix import Segments
 from engine.llm.protocol import StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
 from engine.protocols.model_list import openai_models
 from engine.protocols.openai_chat import answer_in, answer_out, errors, request_in, request_out, survey, tap
 from engine.protocols.openai_chat.fields import NAME
 from engine.protocols.openai_chat.rewrite import rewrite
+from engine.protocols.openai_chat.segments import segments
 from engine.protocols.openai_chat.stream_in import ChatStreamDecoder
 
 __all__ = ["OpenAIChat"]
@@ -33,6 +35,9 @@ class OpenAIChat:
 
     def survey(self, body: JsonObject) -> Survey:
         return survey.survey(body)
+
+    def segments(self, body: JsonObject) -> Segments:
+        return segments(body)
 
     def decode_request(self, body: JsonObject) -> LLMRequest:
         return request_in.decode_request(body)
@@ -59,6 +64,15 @@ class OpenAIChat:
 
     def rewrite(self, body: JsonObject, target: Target) -> JsonObject:
         return rewrite(body, target)
+
+    def with_marks(self, body: JsonObject, *, most: int) -> JsonObject:
+        """As it is: this protocol has no breakpoints."""
+        del most
+        return body
+
+    def with_long_marks(self, body: JsonObject) -> JsonObject:
+        """As it is, see `with_marks`."""
+        return body
 
     def auth_headers(self, provider: Provider, key: str) -> dict[str, str]:
         """By the provider's way to authenticate; nothing without a key."""

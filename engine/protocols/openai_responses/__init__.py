@@ -8,9 +8,11 @@ from typing import Any
 from engine.llm.catalogue import Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse
+from engine.llm.prefix import Segments
 from engine.llm.protocol import StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
 from engine.protocols.model_list import openai_models
 from engine.protocols.openai_responses import answer_in, answer_out, errors, request_in, request_out, tap
+from engine.protocols.openai_responses.segments import segments
 from engine.protocols.openai_responses.stream_in import Decoder
 from engine.protocols.openai_responses.stream_out import Encoder, encode_stream_error
 from engine.protocols.openai_responses.survey import survey
@@ -28,6 +30,10 @@ class OpenAIResponses:
     def survey(self, body: JsonObject) -> Survey:
         """See `WireProtocol.survey`."""
         return survey(body)
+
+    def segments(self, body: JsonObject) -> Segments:
+        """See `WireProtocol.segments`."""
+        return segments(body)
 
     def decode_request(self, body: JsonObject) -> LLMRequest:
         """See `WireProtocol.decode_request`."""
@@ -63,6 +69,15 @@ class OpenAIResponses:
     def rewrite(self, body: JsonObject, target: Target) -> JsonObject:
         """See `WireProtocol.rewrite`."""
         return request_out.rewrite(body, target)
+
+    def with_marks(self, body: JsonObject, *, most: int) -> JsonObject:
+        """As it is: this protocol has no breakpoints."""
+        del most
+        return body
+
+    def with_long_marks(self, body: JsonObject) -> JsonObject:
+        """As it is, see `with_marks`."""
+        return body
 
     def auth_headers(self, provider: Provider, key: str) -> dict[str, str]:
         """See `WireProtocol.auth_headers`."""

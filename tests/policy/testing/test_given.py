@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.llm.catalogue import Rate
 from engine.policy import facts
 from engine.policy.case import READY
 from engine.policy.decide import decide
@@ -45,7 +46,8 @@ def test_prices_decide_the_order() -> None:
     assert differs(f"{{{night}, prices: {cheap_beta}}}", "{candidates: [beta, alpha]}") == []
     assert differs(f"{{{night}, prices: {cheap_alpha}}}", "{candidates: [alpha, beta]}") == []
     own = world(POLICY, {"prices": {"simulated/small": {"input": 7, "output": 8}}}).policy
-    assert (POLICY.rates["simulated/small"], own.rates["simulated/small"]) == ((0.1, 0.4), (7.0, 8.0))
+    assert POLICY.rates["simulated/small"] == Rate.of(0.1, 0.4, 0.01)
+    assert own.rates["simulated/small"] == Rate.of(7.0, 8.0)
 
 
 def test_tests_do_not_see_each_other() -> None:

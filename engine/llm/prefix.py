@@ -1,0 +1,42 @@
+"""A prompt as a row of segments, in the order in which providers read it: what comes first can be cached first.
+
+A protocol module takes a request's JSON apart (`WireProtocol.segments`); what is done with the segments knows no protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["tools", "settings", "system", "instructions", "message"]
+"""`settings` are fields that are part of the prompt (an output schema, forced tools); `instructions` is what a client puts
+before the conversation by itself: the repository's rules, the environment."""
+
+
+@dataclass(slots=True)
+class Segments:
+    """Segments with everything left out that changes without the prompt changing: breakpoints, a text's two spellings, marks
+    of the client's own accounting.
+    """
+
+    kinds: list[Kind] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    """Parts of the request's own JSON, not copies: whoever keeps a `Segments` keeps the request."""
+    marks: list[int] = field(default_factory=list)
+    """Indexes of segments in which a breakpoint of the client stands."""
+
+    def add(self, kind: Kind, value: Any) -> None:
+        """One more segment."""
+        self.kinds.append(kind)
+        self.values.append(value)
+
+    def mark(self) -> None:
+        """A breakpoint in the newest segment."""
+        if self.kinds:
+            self.marks.append(len(self.kinds) - 1)
+
+
+def place(kinds: list[Kind], index: int) -> str:
+    """The segment's name: its kind and its place among those of its kind, `system[1]`."""
+    kind = kinds[index]
+    return f"{kind}[{kinds[:index].count(kind)}]"

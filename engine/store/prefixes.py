@@ -1,0 +1,330 @@
+"""Which beginnings of prompts providers still have in their caches: per conversation and model, in memory.
+
+Rules kept here:
+
+- A conversation is known by its segments, never by their text: a keyed 64-bit hash of each, and where it ends. Every request
+  is hashed anew, since any byte of it may have changed; that is what the comparison costs.
+- What is warm is what a provider's row promises (how long, how short), corrected by what it reports: the tokens it read and
+  wrote replace our figure, and one that keeps less than it promises is believed less.
+- A prefix breaks when a conversation goes on (its newest segment is there again) with something changed before. A new
+  conversation, a summary in place of the old one, or a step back are no breaks.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from engine.llm.catalogue import PromptCache, Rate
+from engine.llm.messages import Usage
+from engine.llm.prefix import Kind, Segments, place
+
+MAX_SESSIONS = 500
+"""Sessions whose prompts are remembered, about 10 kB for one of 200 turns; the one longest unused goes first."""
+
+_MOST_CHAINS = 8
+"""Conversations of a session (sub-agents, side calls) that are told apart."""
+
+_MOST_ENTRIES = 32
+"""Prefixes of a conversation remembered for a model."""
+
+_MOST_HEADS = 500
+_WEIGHT = 0.3
+"""How much the newest report counts for what a provider keeps of its promise."""
+
+_NEARLY = 0.9
+"""Of what was expected: that much is as good as all of it."""
+
+Rules = Callable[[str], PromptCache]
+"""`provider/name` → how it keeps prompts."""
+
+
+@dataclass(slots=True, frozen=True)
+class Break:
+    """A prefix that was warm and is not read again."""
+
+    segment: str
+    """The first that differs: `tools[3]`."""
+    model: str
+    tokens: int
+    """Tokens of this prompt that would have been read from the cache."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    count: int
+    """Segments it spans."""
+    tokens: int
+    until: float
+
+
+@dataclass(slots=True, eq=False)
+class _Chain:
+    """One conversation, as of its newest request."""
+
+    kinds: list[Kind]
+    digests: list[int]
+    ends: list[int]
+    """Bytes up to the end of each segment."""
+    entries: dict[str, list[_Entry]] = field(default_factory=dict)
+    """`provider/name` → what it has in its cache, shortest first."""
+    asked: float = 0.0
+    began: int = 0
+    """Bytes of its first prompt."""
+    pauses: int = 0
+    """Requests that came after the short time was over and before the long one was."""
+
+
+@dataclass(slots=True, eq=False)
+class Look:
+    """A request's prompt as it was when it came. Kept until its answer is there."""
+
+    key: str
+    chain: _Chain | None
+    kinds: list[Kind]
+    digests: list[int]
+    ends: list[int]
+    marks: list[int]
+    common: int
+    """Segments it shares with the conversation's earlier request."""
+    at: float
+    warm: dict[str, int] = field(default_factory=dict)
+    """`provider/name` → tokens that are expected to be read from its cache; models with none are absent."""
+    broken: Break | None = None
+
+    @property
+    def head(self) -> int:
+        """Segments before the conversation itself."""
+        return next((n for n, kind in enumerate(self.kinds) if kind == "message"), len(self.kinds))
+
+    @property
+    def warmest(self) -> tuple[str, int]:
+        """The model that has most of the prompt, and how much; ("", 0) when none has any."""
+        return max(self.warm.items(), key=lambda item: item[1], default=("", 0))
+
+
+class Prefixes:
+    """Conversations by session, bounded. All times are seconds of one clock, which callers give."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[str, list[_Chain]] = OrderedDict()
+        self._heads: OrderedDict[tuple[str, int], _Entry] = OrderedDict()
+        """(model, digest of tools and system) → what any conversation left in its cache."""
+        self._kept: dict[str, float] = {}
+        """Share of the expected tokens that a model has lately read."""
+
+    def look(self, session: str, segments: Segments, rules: Rules, now: float, *, marking: bool) -> Look:
+        """What is warm for a request of `session` (empty: found by its first message) at `now`.
+
+        `marking`: breakpoints will be set if the client set none.
+        """
+        digests, ends = _digest(segments)
+        look = Look(session, None, segments.kinds, digests, ends, segments.marks, 0, now)
+        if not session:
+            look.key = f"#{hash(tuple(digests[: look.head + 1]))}"
+        for chain in self._sessions.get(look.key, ()):
+            common = _common(chain.digests, digests)
+            if look.chain is None or common > look.common:
+                look.chain, look.common = chain, common
+        marks = segments.marks or (_usual(look) if marking else [])
+        for ref, entries in look.chain.entries.items() if look.chain else ():
+            tokens = self._warm(ref, entries, rules(ref), look, marks)
+            if tokens:
+                look.warm[ref] = tokens
+        if look.common < look.head:
+            self._from_heads(look, rules, marks)
+        look.broken = self._break(look, rules, marks)
+        return look
+
+    def note(
+        self, look: Look, ref: str, cache: PromptCache, usage: Usage | None, *, hinted: bool = False, long: bool = False
+    ) -> None:
+        """The request was answered by `ref` with that usage; `hinted`: breakpoints were set for it, `long`: for the longer time."""
+        marks = _usual(look) if hinted else look.marks
+        chain = self._continue(look, cache)
+        if usage is None or usage.input_tokens is None:
+            return
+        read, written = usage.cached_tokens, usage.cache_write_tokens or 0
+        if cache.kind == "none" and not read:
+            return
+        until = look.at + (cache.long_seconds if long and cache.long_seconds else cache.seconds)
+        missed = False
+        if read is not None and look.common >= look.head and (expected := look.warm.get(ref, 0)):
+            before = self._kept.get(ref, 1.0)
+            self._kept[ref] = before + _WEIGHT * (min(read / expected, 1.0) - before)
+            missed = read < expected * _NEARLY
+        if cache.kind == "marks":
+            kept = self._marked(look, read or 0, written, marks)
+        else:
+            whole = usage.input_tokens // cache.step * cache.step
+            kept = [(len(look.digests), whole)] if whole >= cache.minimum or read else []
+        entries = [e for e in chain.entries.get(ref, ()) if e.count <= look.common and e.until > look.at]
+        if missed:  # what should have been read is not there any more
+            entries = [e for e in entries if e.tokens <= (read or 0)]
+        for entry in entries:
+            if read and entry.tokens <= read:
+                entry.until = max(entry.until, look.at + cache.seconds)
+        known = {count for count, _ in kept}
+        entries = [e for e in entries if e.count not in known]
+        entries += [_Entry(count, tokens, until) for count, tokens in kept]
+        chain.entries[ref] = sorted(entries, key=lambda e: e.count)[-_MOST_ENTRIES:]
+        if kept:
+            self._note_head(look, ref, usage, until)
+
+    def long_pays(self, look: Look, ref: str, cache: PromptCache, rate: Rate | None) -> bool:
+        """Whether asking for the longer time is expected to save money for the rest of this conversation.
+
+        It is expected to go on for as long as it has been, with as many pauses and as much new text; each pause costs the
+        prompt anew, each new token a dearer write, and so does the prompt itself where it is cold now.
+        """
+        chain = look.chain
+        if rate is None or chain is None or not cache.long_seconds:
+            return False
+        pauses = chain.pauses + _paused(chain, look, cache)
+        written = (look.ends[-1] - chain.began) / look.ends[-1] + (ref not in look.warm)
+        return pauses * (rate.write - rate.read) > written * (rate.write_long - rate.write)
+
+    def _warm(self, ref: str, entries: list[_Entry], cache: PromptCache, look: Look, marks: Sequence[int]) -> int:
+        best = 0.0
+        chain, common = look.chain, look.common
+        for entry in entries:
+            if entry.until <= look.at:
+                continue
+            tokens = float(entry.tokens)
+            if cache.kind == "marks":
+                if entry.count > common or not any(0 <= mark + 1 - entry.count < cache.lookback for mark in marks):
+                    continue
+            elif entry.count > common:
+                if not common or chain is None:
+                    continue
+                tokens *= chain.ends[common - 1] / chain.ends[entry.count - 1]
+            best = max(best, tokens)
+        kept = self._kept.get(ref, 1.0)
+        best = best * kept if kept < _NEARLY else best  # what comes and goes by chance is no trend
+        found = int(best) // cache.step * cache.step
+        return found if found >= cache.minimum else 0
+
+    def _from_heads(self, look: Look, rules: Rules, marks: Sequence[int]) -> None:
+        """Tools and system that another conversation left in a cache."""
+        head = hash(tuple(look.digests[: look.head]))
+        for (ref, digest), entry in self._heads.items():
+            if digest == head and entry.until > look.at and entry.tokens > look.warm.get(ref, 0):
+                cache = rules(ref)
+                if (cache.kind != "marks" or marks) and entry.tokens >= cache.minimum:
+                    look.warm[ref] = entry.tokens // cache.step * cache.step
+
+    def _note_head(self, look: Look, ref: str, usage: Usage, until: float) -> None:
+        """Remember what other conversations may find; what was expected and not there is not expected again."""
+        head = look.head
+        if not head or head >= len(look.ends):
+            return
+        key = (ref, hash(tuple(look.digests[:head])))
+        entry, read = self._heads.get(key), usage.cached_tokens
+        tokens = int((usage.input_tokens or 0) * look.ends[head - 1] / look.ends[-1])
+        if look.common < head and read is not None and (read or ref in look.warm):
+            tokens = read
+        if entry is not None and not entry.tokens:
+            tokens = 0  # each conversation has a head of its own there, whatever ours looks like
+        self._heads[key] = _Entry(head, tokens, until)
+        self._heads.move_to_end(key)
+        if len(self._heads) > _MOST_HEADS:
+            self._heads.popitem(last=False)
+
+    def _marked(self, look: Look, read: int, written: int, marks: Sequence[int]) -> list[tuple[int, int]]:
+        """(segments, tokens) of the prefixes that are kept now: the longest as reported, others by their share of it."""
+        if not marks or not read + written:
+            return []
+        last = max(marks)
+        whole, size = read + written, look.ends[last]
+        return [
+            (mark + 1, whole if mark == last else int(whole * look.ends[mark] / size)) for mark in sorted(set(marks))
+        ]
+
+    def _continue(self, look: Look, cache: PromptCache) -> _Chain:
+        """The conversation that the request goes on with, or begins."""
+        chains = self._sessions.setdefault(look.key, [])
+        self._sessions.move_to_end(look.key)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        old = look.chain
+        if old is not None and old in chains and (_goes_on(old, look) or look.common > look.head):
+            chains.remove(old)
+            pauses = old.pauses + _paused(old, look, cache)
+            chain = _Chain(look.kinds, look.digests, look.ends, old.entries, look.at, old.began, pauses)
+        else:
+            shared = {} if old is None else old.entries
+            entries = {ref: [e for e in have if e.count <= look.common] for ref, have in shared.items()}
+            chain = _Chain(look.kinds, look.digests, look.ends, entries, look.at, look.ends[-1] if look.ends else 0)
+        chains.append(chain)
+        del chains[:-_MOST_CHAINS]
+        return chain
+
+    def _break(self, look: Look, rules: Rules, marks: Sequence[int]) -> Break | None:
+        old = look.chain
+        if old is None or look.common >= len(old.digests) or not _goes_on(old, look):
+            return None
+        lost: tuple[int, str] = (0, "")
+        for ref, entries in old.entries.items():
+            alive = max((e.tokens for e in entries if e.until > look.at), default=0)
+            lost = max(lost, (alive - look.warm.get(ref, 0), ref))
+        if lost[0] <= 0:
+            return None
+        at = min(look.common, len(look.kinds) - 1)
+        return Break(place(look.kinds, at), lost[1], lost[0])
+
+
+def _digest(segments: Segments) -> tuple[list[int], list[int]]:
+    """(hash of each segment, bytes up to its end)."""
+    dumps = orjson.dumps
+    digests: list[int] = []
+    ends: list[int] = []
+    end = 0
+    for value in segments.values:
+        data = dumps(value)
+        end += len(data)
+        digests.append(hash(data))
+        ends.append(end)
+    return digests, ends
+
+
+def _common(old: list[int], new: list[int]) -> int:
+    """How many segments both begin with."""
+    shorter = min(len(old), len(new))
+    if old[:shorter] == new[:shorter]:
+        return shorter
+    return next(n for n in range(shorter) if old[n] != new[n])
+
+
+def _goes_on(old: _Chain, look: Look) -> bool:
+    """Whether the request has the conversation's newest segment in it."""
+    return bool(old.digests) and old.digests[-1] in look.digests
+
+
+def _paused(chain: _Chain, look: Look, cache: PromptCache) -> bool:
+    """Whether the request came after the short time was over and before the long one was."""
+    return cache.seconds < look.at - chain.asked <= cache.long_seconds
+
+
+def _usual(look: Look) -> list[int]:
+    """Where breakpoints are set for a client that sets none."""
+    return [n for n in dict.fromkeys((look.head - 1, len(look.kinds) - 1)) if n >= 0]
+
+
+def warm_facts(look: Look, rates: Mapping[str, Rate]) -> dict[str, object]:
+    """What `session` of the facts says of a look."""
+    model, tokens = look.warmest
+    broken = look.broken
+    cost = 0.0
+    if broken is not None and (rate := rates.get(broken.model)) is not None:
+        cost = broken.tokens * max(rate.write - rate.read, 0.0) / 1e6
+    return {
+        "warm": dict(look.warm),
+        "warm_model": model,
+        "warm_tokens": tokens,
+        "prefix_break": broken.segment if broken else "",
+        "prefix_break_tokens": broken.tokens if broken else 0,
+        "prefix_break_usd": cost,
+    }
