@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from engine.stages.client_stream import ClientStream
     from engine.store.prefixes import Look, Prefixes
     from engine.store.protocol import EventStore
+    from engine.store.purse import Hold, Purses
     from engine.store.redaction import Redactor
     from engine.store.sessions import Sessions
     from engine.telemetry.metrics import Metrics
@@ -173,6 +174,10 @@ class Exchange:
     reply: Reply | None = None
     tapped: Tapped | None = None
     """Usage, stop reason and model of the answer as far as it came."""
+    hold: Hold | None = None
+    """What it has reserved of the budgets."""
+    counted: int = 0
+    """`Purses.version` that its facts were made with."""
     bill: Bill | None = None
     """Set when the exchange is recorded."""
     first_event_ms: float | None = None
@@ -219,4 +224,6 @@ class Services:
     """`log(event, **fields)`: one structured line; never text, keys or headers."""
     spend: Callable[[datetime], Spend]
     """Money spent on the day and in the month of a moment."""
+    purses: Purses
+    """What is spent and reserved of the policy's budgets."""
     simulated: Simulated

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from engine.exchange import Exchange, Responder, Services, Simulated, Spend
 from engine.llm.protocol import WireProtocol
 from engine.pipeline import Pipeline, compile_pipeline
+from engine.policy.budgets import start_of
 from engine.policy.clients import identify
 from engine.policy.model import Policy
 from engine.protocols.registry import PROTOCOLS
@@ -27,6 +29,7 @@ from engine.providers.prices import PriceTable
 from engine.providers.simulated import SimulatedProvider
 from engine.providers.transport import Transport
 from engine.shadow import Shadow
+from engine.stages.record import settle
 from engine.store.event import Event
 from engine.store.ids import Ids
 from engine.store.key import salt
@@ -34,6 +37,7 @@ from engine.store.ledger import Ledger, NullLedger
 from engine.store.policies import PolicyStore
 from engine.store.prefixes import Prefixes
 from engine.store.protocol import EventStore
+from engine.store.purse import Purses
 from engine.store.redaction import Redactor
 from engine.store.retention import Keep
 from engine.store.rows import Filter
@@ -98,6 +102,11 @@ class Gateway:
         self._saving: asyncio.Future[None] | None = None
         self.started_at = time.time()
         limits = Limits(time.monotonic, lambda: datetime.now().astimezone())
+        ledger: EventStore = (
+            Ledger(state / "ledger.sqlite", log=self.log, keep=_keep(policy))
+            if keep and state is not None
+            else NullLedger()
+        )
         self.services = Services(
             protocols=PROTOCOLS,
             credentials=credentials,
@@ -106,9 +115,7 @@ class Gateway:
             health=Health(time.monotonic, limits),
             limits=limits,
             prices=prices,
-            ledger=Ledger(state / "ledger.sqlite", log=self.log, keep=_keep(policy))
-            if keep and state is not None
-            else NullLedger(),
+            ledger=ledger,
             metrics=Metrics(),
             sessions=Sessions(),
             tool_checks=ToolCheckCache(),
@@ -119,6 +126,7 @@ class Gateway:
             sleep=asyncio.sleep,
             log=self.log,
             spend=self._spent.at,
+            purses=Purses(ledger.spend),
             simulated=simulated or SimulatedProvider(),
         )
 
@@ -126,7 +134,8 @@ class Gateway:
         """Open the connections and the ledger."""
         await self.services.transport.start()
         self.services.ledger.start()
-        self._spent.begin(self.services.ledger, self.services.now())
+        zone = self.loaded.policy.settings.timezone
+        self._spent.begin(self.services.ledger, local(self.services.now(), zone))
         self.services.limits.begin(self.loaded.policy.providers.values(), self._events_since)
         if self._health_file is not None:
             self._health_file.load(self.services.health, time.monotonic(), time.time())
@@ -200,7 +209,7 @@ class Gateway:
             headers=headers,
             raw=raw,
             started=services.monotonic(),
-            wall=services.now(),
+            wall=local(services.now(), self.loaded.policy.settings.timezone),
             responder=responder,
             caller_credential=caller_credential or {},
             login=digest_of(*caller_credential.values()) if caller_credential else "",
@@ -220,12 +229,18 @@ class Gateway:
             services.metrics.in_flight -= 1
             if services.health.changed:
                 self._keep_health()
+            settle(exchange, services)  # where the record itself failed
             if exchange.bill is not None and exchange.bill.total_usd:
                 self._spent.add(exchange.wall, exchange.bill.total_usd)
 
 
 def _keep(policy: Policy) -> Keep:
     return Keep(policy.settings.keep_days, policy.settings.keep_mib)
+
+
+def local(moment: datetime, timezone: str) -> datetime:
+    """`moment` by the clocks of a place; by its own when none is named."""
+    return moment.astimezone(ZoneInfo(timezone)) if timezone else moment
 
 
 def _loaded(policy: Policy, prices: PriceTable) -> Loaded:
@@ -249,9 +264,9 @@ class _SpendClock:
         self._spend = Spend()
 
     def begin(self, ledger: EventStore, now: datetime) -> None:
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         self._roll(now)
-        self._spend = Spend(ledger.spend(midnight), ledger.spend(midnight.replace(day=1)))
+        day, month = (ledger.spend(Filter(since=start_of(period, now))) for period in ("day", "month"))
+        self._spend = Spend(day, month)
 
     def at(self, moment: datetime) -> Spend:
         self._roll(moment)

@@ -17,7 +17,7 @@ def classify(case: Case) -> None:
     """Choose the class, and the route where an override does."""
     case.classified = True
     _override(case)
-    if case.denial is None and case.class_reason != "OVERRIDE":
+    if case.denial is None and case.class_reason == "DEFAULT":
         _class_rules(case)
 
 
@@ -37,7 +37,7 @@ def _override(case: Case) -> None:
         taken = True
         case.override, case.route = rule.id, rule.route
         if name:
-            case.route_class, case.class_rule, case.class_reason = name, rule.id, "OVERRIDE"
+            case.route_class, case.class_rule, case.class_reason = name, rule.id, rule.reason
 
 
 def _class_rules(case: Case) -> None:

@@ -6,8 +6,12 @@ Goes on after a problem, so that a user sees all of them at once; what it then m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from engine.policy import budgets as money
+from engine.policy.budgets import BY, THRESHOLDS, Budget
 from engine.policy.candidates import own_rates
 from engine.policy.cel.patterns import swallowed_escape
 from engine.policy.compose import Resolved
@@ -52,8 +56,10 @@ def compile_policy(
     signals = _signals(root.get("signals"), problems)
     scope = Scope.of(facts_schema, signals, problems, partial=partial)
     compiler = _Compiler(root, scope, catalogue)
+    limits = compiler.budgets(partial=partial)
     variables = compiler.variables()
-    settings = _settings(root.get("settings"))
+    compiler.obey(limits)
+    settings = _settings(root.get("settings"), problems)
     allowed = [str(node.value) for node in _items(root.get("gate", "allow_losses"))]
     policy = Policy(
         name=resolved.name,
@@ -62,21 +68,31 @@ def compile_policy(
         catalogue=catalogue,
         signals=signals,
         vars=variables,
-        overrides=compiler.overrides(),
+        overrides=(*limits.overrides, *compiler.overrides()),
         classify=compiler.class_rules(),
         routes=compiler.routes(),
         require=compiler.require_rules(),
-        deny=compiler.deny_rules(),
+        deny=(*compiler.deny_rules(), *limits.deny),
         floor=floor(scope, allowed),
         fallback=_fallback(root.get("fallback")),
         cache=_cache(root.get("cache"), problems),
         answers=AnswerSettings(**_plain(root.get("answers"))),
         steps=compiler.steps(),
+        budgets=tuple(limits.budgets.values()),
         rates=own_rates(catalogue.models),
         read=frozenset(scope.read),
     )
     compiler.check_classes()
     return policy, problems
+
+
+@dataclass(slots=True)
+class _Limits:
+    """The budgets, and the rules that obey them."""
+
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    overrides: list[OverrideRule] = field(default_factory=list)
+    deny: list[DenyRule] = field(default_factory=list)
 
 
 class _Compiler:
@@ -101,6 +117,62 @@ class _Compiler:
             else:
                 self._scope.define_unknown(name)
         return tuple(found)
+
+    def budgets(self, *, partial: bool) -> _Limits:
+        """The budgets that are not switched off. What they are about is known before variables and before each other."""
+        section = self._root.get("budgets")
+        rows = section.map if section is not None else {}
+        nodes = {name: node for name, node in rows.items() if _text(node, "mode") != "off"}
+        self._scope.budgets(())
+        limits = _Limits()
+        for name, node in nodes.items():
+            values, when = node.plain(), self._condition(node, "when", request=True)
+            if "usd" not in values and not node.flawed:
+                self._problems.append(node.problem("schema-missing", "`usd` is missing", at_key=True))
+            if node.flawed or "usd" not in values or (when is None and node.get("when") is not None):
+                continue
+            by, per = _words(values.get("by", [])), values.get("per", "")
+            thresholds = tuple(sorted(float(share) for share in values.get("thresholds", THRESHOLDS)))
+            limits.budgets[name] = Budget(name, float(values["usd"]), tuple(by), per, when, thresholds, node.key_span)
+        self._scope.budgets(nodes, partial=partial)
+        return limits
+
+    def obey(self, limits: _Limits) -> None:
+        """Make the rule of each budget."""
+        for name, budget in limits.budgets.items():
+            node = self._root.get("budgets", name)
+            assert node is not None
+            condition = money.about(budget.by, budget.when.source if budget.when is not None else "")
+            instead = node.get("on_exceed")
+            if instead is not None and instead.map:
+                limits.overrides.append(self._way_down(budget, node, instead, condition))
+            else:
+                limits.deny.append(self._limit(budget, node, condition))
+
+    def _limit(self, budget: Budget, node: Node, condition: str) -> DenyRule:
+        said, status = node.get("message"), node.get("status")
+        message = self._scope.template(said) if said is not None else self._scope.own_template(_refusal(budget))
+        return DenyRule(
+            **{**_shared(node, "deny"), "id": budget.rule, "span": budget.span},
+            when=self._scope.own(money.refuses(budget.id, condition), span=budget.span),
+            status=int(status.plain()) if status is not None else 402,
+            message=message,
+            candidate=True,
+            reason="BUDGET",
+        )
+
+    def _way_down(self, budget: Budget, node: Node, instead: Node, condition: str) -> OverrideRule:
+        use, name = instead.get("use"), instead.get("class")
+        if name is not None and name.value not in (known := self._known_classes()):
+            message = f"there is no class '{name.value}'{did_you_mean(str(name.value), known)}"
+            self._problems.append(name.problem("unknown-class", message))
+        return OverrideRule(
+            **{**_shared(node, "next"), "id": budget.rule, "span": budget.span},
+            when=self._scope.own(money.leads_down(budget.id, condition), span=budget.span),
+            route=self._entries.route(budget.rule, use, by=budget.rule) if use is not None else None,
+            route_class=str(name.value) if name is not None else "",
+            reason="BUDGET",
+        )
 
     def class_rules(self) -> tuple[ClassRule, ...]:
         rules: list[ClassRule] = []
@@ -254,8 +326,24 @@ def _signals(section: Node | None, problems: list[Problem]) -> dict[str, Any]:
     return found
 
 
-def _settings(section: Node | None) -> Settings:
+def _refusal(budget: Budget) -> str:
+    return money.refusal(budget.id, budget.by, budget.per)
+
+
+def _words(value: Any) -> list[str]:
+    return [word for word in ([value] if isinstance(value, str) else value) if word in BY]
+
+
+def _settings(section: Node | None, problems: list[Problem]) -> Settings:
     values: dict[str, Any] = section.plain() if section is not None else {}
+    zone = section.get("timezone") if section is not None else None
+    if zone is not None:
+        try:
+            ZoneInfo(str(zone.value))
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            message = f"no time zone '{zone.value}' is known here"
+            hint = "write a name of the IANA list, like Europe/Berlin or UTC"
+            problems.append(zone.problem("settings-timezone", message, hint=hint))
     telemetry, limits = values.pop("telemetry", {}), values.pop("limits", {})
     auth = values.pop("auth", {}).get("mode", "local-key")
     if "enabled" in telemetry:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.policy.budgets import complete
 from engine.policy.case import Case, ProviderState
 from engine.policy.cel import ExprError
 from engine.policy.classify import classify
@@ -36,6 +37,8 @@ def begin(policy: Policy, facts: Facts, availability: Mapping[str, ProviderState
     known = policy.knows(request["model"])
     if request["model_known"] is not known:
         own["request"] = {**request, "model_known": known}
+    if policy.budgets:
+        own["budget"] = complete(policy.budgets, facts["budget"])
     case = Case(policy, own, availability)
     values: dict[str, Any] = {}
     own["vars"] = values

@@ -138,7 +138,9 @@ def deciding_line(explained: Explanation, other: Outcome) -> Line:
         return _line(found) if found is not None else Line("", denial.rule, denial.reason)
     if mine.route_class != other.route_class:
         return _class_line(explained)
-    override = next((rule for rule in explained.overrides if rule.reason == "OVERRIDE" and not rule.shadow), None)
+    override = next(
+        (rule for rule in explained.overrides if rule.reason in ("OVERRIDE", "BUDGET") and not rule.shadow), None
+    )
     if override is not None and mine.chain != other.chain:
         return _line(override)
     if mine.refused:

@@ -125,7 +125,9 @@ class _Teller:
         )
 
     def _reason(self) -> Reason:
-        return "OVERRIDE" if self.case.override else self.decision.class_reason
+        if self.case.override and self.decision.class_reason == "DEFAULT":
+            return next((r.reason for r in self.policy.overrides if r.id == self.case.override), "OVERRIDE")
+        return self.decision.class_reason
 
     def _classifies(self, rule: str) -> bool:
         return self.decision.class_reason == "RULE_MATCH" and self.decision.class_rule == rule
@@ -143,7 +145,7 @@ class _Teller:
         decides = self.case.override == rule.id
         uses = ", ".join(entry.use for entry in rule.route.entries) if rule.route is not None else ""
         does = " and ".join(filter(None, (f"class {rule.route_class}" if rule.route_class else "", uses)))
-        made = self._rule("override", rule, does, "OVERRIDE", decides=decides)
+        made = self._rule("override", rule, does, rule.reason, decides=decides)
         if made.outcome == "true" and not decides and not rule.shadow:
             return replace(made, detail="it holds, but names no class of this policy")
         return made

@@ -6,7 +6,7 @@ schema says (`x-phase: candidate`); a request's own phase knows no model yet, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -97,6 +97,8 @@ class Scope:
     """Variables of the policy that are not defined yet."""
     read: set[str] = field(default_factory=set)
     """Dotted paths of the facts that its expressions read."""
+    budget: Type | None = None
+    """What is known of each budget."""
 
     @classmethod
     def of(
@@ -140,10 +142,30 @@ class Scope:
             parts += [part] if part is not None else []
         return Template(tuple(parts)) if sound else None
 
-    def own(self, source: str) -> Expression:
-        """A condition of the gateway itself. Raises CelProblems, which would be a defect of ours."""
+    def own(self, source: str, *, span: Span | None = None) -> Expression:
+        """A condition that the gateway words, for `span` if it stands for something there.
+
+        Raises CelProblems, which would be a defect of ours.
+        """
         checked = check(parse(source), self.environment, "bool")
-        return _bound(source, checked, candidate=True, span=None)
+        return _bound(source, checked, candidate=True, span=span)
+
+    def own_template(self, text: str) -> Template:
+        """A message that the gateway words. Raises CelProblems."""
+        parts = (
+            _bound(piece, check(parse(piece), self.environment, "any"), candidate=True, span=None) if inside else piece
+            for piece, inside in ((text[start:end], inside) for start, end, inside in _pieces(text))
+        )
+        return Template(tuple(parts))
+
+    def budgets(self, names: Iterable[str], *, partial: bool = False) -> None:
+        """The policy's budgets: expressions may read `budget.NAME` of these and, unless `partial`, of no others."""
+        have = self.environment.fields["budget"]
+        assert isinstance(have, Struct)
+        kind = self.budget = self.budget or have.rest
+        assert kind is not None, "the schema says what a budget is"
+        known = struct({**have.fields, **dict.fromkeys(names, kind)}, kind if partial else None)
+        self.environment = self.environment.with_field("budget", known)
 
     def _compile(self, node: Node, source: str, offset: int, expect: Expect, phase: Phase) -> Expression | None:
         def tell(problem: CelProblem, *, warning: bool = False) -> None:

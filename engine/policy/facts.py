@@ -153,15 +153,20 @@ def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
             "switch_cost_usd": -1.0,
         },
         "budget": {"day_usd": context.day_usd, "month_usd": context.month_usd},
-        "now": {
-            "unix": int(now.timestamp()),
-            "hour": now.hour,
-            "weekday": now.isoweekday(),
-            "date": now.date().isoformat(),
-        },
+        "now": clock_facts(now),
         "settings": {"experimental": policy.settings.experimental},
         "vars": {},
         "signals": search(policy.signals, survey.newest_user_text),
+    }
+
+
+def clock_facts(moment: datetime) -> Facts:
+    """`now` of the facts at a moment, by the clocks of its zone."""
+    return {
+        "unix": int(moment.timestamp()),
+        "hour": moment.hour,
+        "weekday": moment.isoweekday(),
+        "date": moment.date().isoformat(),
     }
 
 

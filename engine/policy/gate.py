@@ -32,6 +32,8 @@ def select_gate_rules(policy: Policy, settings: Mapping[str, Any]) -> GateRules:
         raise ValueError(f"takes `require` and `deny`, not '{min(unknown)}'")
     require = policy.require if not settings else _named(policy.require, settings.get("require", ()), "require")
     deny = policy.deny if not settings else _named(policy.deny, settings.get("deny", ()), "deny")
+    if settings:  # budgets hold at every gate
+        deny = tuple(dict.fromkeys((*deny, *(rule for rule in policy.deny if rule.reason == "BUDGET"))))
     return GateRules.of(require, deny)
 
 
@@ -96,7 +98,7 @@ def _denied(rule: DenyRule, value: bool | None, facts: Facts) -> Denial:
     if value is None:
         return failed(rule.id)
     message = rule.message.text(facts) if rule.message is not None else f"refused by the policy's rule '{rule.id}'"
-    return Denial(rule.id, rule.status, message)
+    return Denial(rule.id, rule.status, message, rule.reason)
 
 
 def _find(case: Case) -> list[Try]:
@@ -245,7 +247,7 @@ def _late_denies(case: Case, rules: Iterable[DenyRule], scope: Facts) -> None:
                 if first:
                     case.denial = _denied(rule, value, scope)
                     break
-                found.drop("GATE_DENY" if value else "RULE_ERROR", rule.id, said)
+                found.drop(rule.reason if value else "RULE_ERROR", rule.id, said)
             first = False
         if rule.shadow or outcome is not False:
             case.hits.append(RuleHit("deny", rule.id, OUTCOMES[outcome], shadow=rule.shadow, detail=detail))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from engine.llm.catalogue import Model, PromptCache, Provider
 from engine.llm.meanings import Meaning
+from engine.policy.budgets import Budget
 from engine.policy.candidates import Rates, Resolver
 from engine.policy.compose import Resolved
 from engine.policy.decision import Reason
@@ -47,6 +48,8 @@ class Settings:
     store_prompts: bool = False
     redact_secrets: bool = True
     max_body_mib: int = 32
+    timezone: str = ""
+    """IANA name of the place whose clocks count; empty for this machine's own."""
     cors: Literal["none"] = "none"
 
 
@@ -111,6 +114,7 @@ class OverrideRule(Rule):
     route: Route | None = None
     route_class: str = ""
     """`pinned` for the one that the caller names."""
+    reason: Reason = "OVERRIDE"
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -126,6 +130,7 @@ class DenyRule(Rule):
     message: Template | None = None
     candidate: bool = False
     """It reads facts of a candidate, so it is asked for each."""
+    reason: Reason = "GATE_DENY"
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -234,6 +239,8 @@ class Policy:
     cache: CacheSettings
     answers: AnswerSettings
     steps: tuple[Step, ...]
+    budgets: tuple[Budget, ...] = ()
+    """What they do stands among the overrides and the deny rules."""
     rates: Rates = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
     """What the checks found that is no error."""

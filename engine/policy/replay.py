@@ -188,7 +188,7 @@ class Replay:
 
     def _new(self, record: Record, facts: Facts, availability: Availability) -> Asked:
         side, account = self.new, self.books.new
-        own = account.facts(facts)
+        own = account.facts(facts, side.policy.budgets)
         case, _ = side.walk(own, availability)
         self._note(case)
         outcome = Outcome.of_case(case)
@@ -204,7 +204,7 @@ class Replay:
             return Asked(None, outcome, facts, availability, account.bill(record, outcome, facts, self.new.price))
         if not side.policy.signals.keys() <= facts["signals"].keys():
             facts, _ = recall(record.facts, side.policy.signals)
-        own = account.facts(facts)
+        own = account.facts(facts, side.policy.budgets)
         # The same rules asked about the same facts say the same: decisions are pure, so a second walk is for nothing.
         alike = side.policy.digest == self.new.policy.digest and own == new.facts
         outcome = new.outcome if alike else Outcome.of_case(side.walk(own, availability)[0])

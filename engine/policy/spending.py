@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.llm.messages import Usage
+from engine.policy.budgets import Budget, Pot
 from engine.policy.decision import Facts
 from engine.policy.difference import Outcome
 
@@ -56,8 +57,12 @@ class Account:
     """(session, model) → when it served it last."""
     really: dict[tuple[str, str], float] = field(default_factory=dict)
     """The same, as it was."""
+    pots: dict[Pot, float] = field(default_factory=dict)
+    """What is spent of the policy's budgets. A pot begins with what was recorded of it, or with nothing."""
+    drawn: tuple[Pot, ...] = ()
+    """The pots of the request that is decided now."""
 
-    def facts(self, facts: Facts) -> Facts:
+    def facts(self, facts: Facts, budgets: tuple[Budget, ...] = ()) -> Facts:
         """The facts as they would have been under this side's earlier decisions. Not copied when that changes nothing."""
         date, session = facts["now"]["date"], facts["session"]["id"]
         day, month = self.days.get(date, 0.0), self.months.get(date[:7], 0.0)
@@ -65,12 +70,30 @@ class Account:
             budget = facts["budget"]
             spent = {"day_usd": max(budget["day_usd"] + day, 0.0), "month_usd": max(budget["month_usd"] + month, 0.0)}
             facts = {**facts, "budget": {**budget, **spent}}
+        if budgets:
+            facts = {**facts, "budget": {**facts["budget"], **self._figures(facts, budgets)}}
         more, model = self.sessions.get(session, 0.0), self.models.get(session)
         if session and (more or model is not None):
             own = facts["session"]
             cost = max(own["cost_usd"] + more, 0.0)
             facts = {**facts, "session": {**own, "cost_usd": cost, "model": own["model"] if model is None else model}}
         return facts
+
+    def _figures(self, facts: Facts, budgets: tuple[Budget, ...]) -> dict[str, Any]:
+        """`budget.NAME` of the facts by this side's own spending."""
+        found: dict[str, Any] = {}
+        drawn: list[Pot] = []
+        for budget in budgets:
+            pot = budget.pot(facts)
+            spent = 0.0
+            if pot is not None:
+                recorded = facts["budget"].get(budget.id)
+                begun = float(recorded["spent_usd"]) if isinstance(recorded, dict) else 0.0
+                spent = self.pots.setdefault(pot, begun)
+                drawn.append(pot)
+            found[budget.id] = {"spent_usd": spent}
+        self.drawn = tuple(drawn)
+        return found
 
     def bill(self, record: Record, outcome: Outcome, facts: Facts, price: Price) -> Bill:
         """What `outcome` would have cost, and note what that changes for later requests."""
@@ -100,7 +123,10 @@ class Account:
         return Bill(served, usd, estimated=True, cold_usd=lost)
 
     def _settle(self, record: Record, bill: Bill, session: str, facts: Facts) -> None:
+        drawn, self.drawn = self.drawn, ()
         if bill.usd is not None:
+            for pot in drawn:
+                self.pots[pot] += bill.usd
             more = bill.usd - (record.cost_usd or 0.0)
             if more:
                 date = facts["now"]["date"]

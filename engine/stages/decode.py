@@ -66,6 +66,7 @@ def prepare(exchange: Exchange, services: Services) -> None:
         ),
         policy,
     )
+    count(exchange, services)
     if exchange.shadow is not None:
         exchange.shadow_signals = exchange.shadow.signals(survey.newest_user_text)
     # The newest text was read by the signals; it is not needed again and never recorded.
@@ -99,6 +100,15 @@ def look_up(exchange: Exchange, services: Services, session: str) -> Look | None
         exchange.wall.timestamp(),
         marking=hinted(survey.tools, survey.turns),
     )
+
+
+def count(exchange: Exchange, services: Services) -> None:
+    """Put into the facts what is spent of the budgets now."""
+    budgets = exchange.policy.budgets
+    exchange.counted = services.purses.version
+    if budgets:
+        figures = services.purses.figures(budgets, exchange.facts, exchange.wall)
+        exchange.facts["budget"] = {**exchange.facts["budget"], **figures}
 
 
 def parse(raw: bytes) -> JsonObject:

@@ -9,6 +9,8 @@ from engine.exchange import Exchange, Services
 from engine.llm.errors import PolicyError
 from engine.policy import decide
 from engine.policy.decide import Case
+from engine.policy.decision import Denial
+from engine.stages.decode import count
 from engine.stages.stage import Stage
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ class Gate(Stage):
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
         assert exchange.case is not None
+        if exchange.policy.budgets and exchange.hold is None and exchange.counted != services.purses.version:
+            # Somebody has spent since these facts were made: what they decided is decided anew, in this turn of the loop.
+            count(exchange, services)
+            exchange.case = decide.begin(exchange.policy, exchange.facts, exchange.case.availability)
         taken = self.decide(exchange.case)
         decision = exchange.decision = decide.finish(exchange.case)
         if decision.denial is not None:
@@ -35,10 +41,26 @@ class Gate(Stage):
                 denial.message,
                 rule=denial.rule,
                 status=denial.status,
-                code="policy_denied" if denial.rule else "no_candidate",
+                code=_code(denial),
                 reasons={c.ref: c.rule or str(c.dropped) for c in decision.candidates if c.dropped},
             )
+        elif exchange.policy.budgets and exchange.hold is None:
+            usd = _dearest(exchange.case)
+            exchange.hold = services.purses.reserve(exchange.policy.budgets, exchange.facts, exchange.wall, usd)
         return taken
 
     def decide(self, case: Case) -> str | None:
         return decide.gate(case, self._rules)
+
+
+def _dearest(case: Case) -> float:
+    """What the request may cost: the highest estimate of the models that may be tried; 0 where no price is known."""
+    left = [found.facts["estimate"]["cost_usd"] for found in case.tries or () if found.dropped is None]
+    return max(0.0, *left) if left else 0.0
+
+
+def _code(denial: Denial) -> str:
+    """The error's stable code."""
+    if denial.reason == "BUDGET":
+        return "budget_exceeded"
+    return "policy_denied" if denial.rule else "no_candidate"

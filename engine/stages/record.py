@@ -22,7 +22,10 @@ class Record(Stage):
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
         exchange.bill = bill(exchange, services.prices)
+        passed = settle(exchange, services)
         event = cleaned(event_of(exchange, services.monotonic()), services.redactor)
+        if passed:
+            event = replace(event, budget_thresholds=passed)
         if exchange.shadow is not None:
             event = replace(event, shadow=exchange.shadow.opinion(exchange))
         if exchange.answer is not None and event.input_tokens is not None:
@@ -32,6 +35,25 @@ class Record(Stage):
         services.metrics.observe(event)
         await services.ledger.complete(event)
         return None
+
+
+def settle(exchange: Exchange, services: Services) -> tuple[str, ...]:
+    """Count what was spent of the budgets and give back what was reserved; the thresholds passed, as events hold them."""
+    if exchange.hold is None:
+        return ()
+    usd = exchange.bill.total_usd if exchange.bill is not None else None
+    passed = services.purses.settle(exchange.hold, usd, asked=bool(exchange.answer))
+    for crossing in passed:
+        services.log(
+            "budget_threshold",
+            event_id=exchange.id,
+            budget=crossing.budget,
+            of=", ".join(crossing.of),
+            threshold=crossing.threshold,
+            spent_usd=round(crossing.spent_usd, 6),
+            limit_usd=crossing.limit_usd,
+        )
+    return tuple(crossing.label for crossing in passed)
 
 
 def open_event(exchange: Exchange) -> Event:
@@ -87,6 +109,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
         cost_basis=owed.basis,
         wasted_usd=owed.wasted_usd,
         requested_usd=owed.requested_usd,
+        budgets=exchange.hold.budgets if exchange.hold else (),
         latency_ms=round((now - exchange.started) * 1000, 2),
         first_event_ms=_rounded(exchange.first_event_ms),
         status=_status(exchange),

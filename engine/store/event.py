@@ -116,6 +116,10 @@ class Event:
     """Estimate for attempts that were given up while the provider worked; no part of the answer's cost."""
     requested_usd: float | None = None
     """What the same tokens would have cost on the model asked for; of a refused request, its estimate there."""
+    budgets: tuple[str, ...] = ()
+    """Names of the policy's budgets that it counts for."""
+    budget_thresholds: tuple[str, ...] = ()
+    """Shares of them that it passed: `day:0.8`."""
     stop_reason: str = ""
     first_event_ms: float | None = None
     """Until the answer's first content."""
@@ -139,6 +143,23 @@ class Event:
         """That and what was wasted on the way to it, as far as known; None when nothing is."""
         return self.cost_usd if self.wasted_usd is None else (self.cost_usd or 0.0) + self.wasted_usd
 
+    @property
+    def saving(self) -> tuple[str, float] | None:
+        """(how, USD) that the answer cost less than on the model asked for; below 0 it cost more. None when that is unknown.
+
+        `downgrade` or `dearer`: another model served. `cache`: no provider was asked. `refused`: nobody answered.
+        """
+        if self.requested_usd is None:
+            return None
+        if self.cache_hit:
+            return "cache", self.requested_usd
+        if not self.selected_provider:
+            return "refused", self.requested_usd
+        if self.cost_usd is None:
+            return None
+        less = self.requested_usd - self.cost_usd
+        return ("downgrade", less) if less > 0 else ("dearer", less) if less < 0 else None
+
     def to_json(self) -> JsonObject:
         """The event by its schema; absent fields are left out, required ones always there."""
         out: JsonObject = {}
@@ -149,6 +170,9 @@ class Event:
         out["fallbackChain"] = list(self.fallback_chain)
         if self.losses:
             out["losses"] = list(self.losses)
+        for key, names in (("budgets", self.budgets), ("budgetThresholds", self.budget_thresholds)):
+            if names:
+                out[key] = list(names)
         if self.path:
             out["path"] = list(self.path)
         if self.attempts:
@@ -159,7 +183,7 @@ class Event:
     def from_json(cls, data: Mapping[str, Any]) -> Event:
         """The event that `to_json` gave. Unknown keys are passed over; a missing required one is a ValueError."""
         found = _known(data, _EVENT)
-        for name in ("fallback_chain", "losses", "path"):
+        for name in ("fallback_chain", "losses", "path", "budgets", "budget_thresholds"):
             if name in found:
                 found[name] = tuple(found[name])
         found["attempts"] = tuple(attempt_of(attempt) for attempt in data.get("attempts", ()))

@@ -29,7 +29,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from engine.store.detail import Details
-from engine.store.event import Event, timestamp_of
+from engine.store.event import Event
 from engine.store.migrations import LedgerTooNew, migrate
 from engine.store.reader import BUSY_MS, SHORTEST_PREFIX, Reader
 from engine.store.retention import Keep, forget, shrink
@@ -178,9 +178,9 @@ class Ledger:
         """The event of that id, or of the one id that begins so (at least 8 characters); None if there is none."""
         return _find(self._unsaved(), event_id) or self._ask(lambda reader: reader.get(event_id), None)
 
-    def spend(self, since: datetime) -> float:
-        """USD spent on requests that came at or after `since`, as far as costs are known."""
-        return _spent(self._unsaved(), since) + self._ask(lambda reader: reader.spend(since), 0.0)
+    def spend(self, where: Filter = ANY) -> float:
+        """USD spent on the requests that `where` wants, as far as costs are known."""
+        return _spent(self._unsaved(), where) + self._ask(lambda reader: reader.spend(where), 0.0)
 
     def events(self, where: Filter = ANY) -> Iterator[Event]:
         """All events in the file that `where` wants, oldest first. Raises sqlite3.Error."""
@@ -282,9 +282,9 @@ class NullLedger:
         """The event of that id, or of the one id that begins so; None if it is not among the newest."""
         return _find(list(self._events.values()), event_id)
 
-    def spend(self, since: datetime) -> float:
-        """USD spent since then, as far as the newest events tell."""
-        return _spent(list(self._events.values()), since)
+    def spend(self, where: Filter = ANY) -> float:
+        """The same, as far as the newest events tell."""
+        return _spent(list(self._events.values()), where)
 
     def events(self, where: Filter = ANY) -> Iterator[Event]:
         """What is kept, oldest first."""
@@ -505,6 +505,5 @@ def _find(events: list[Event], event_id: str) -> Event | None:
     return found[0] if len(found) == 1 else None
 
 
-def _spent(events: list[Event], since: datetime) -> float:
-    start = timestamp_of(since)
-    return sum(event.total_usd or 0.0 for event in events if event.timestamp >= start)
+def _spent(events: list[Event], where: Filter) -> float:
+    return sum(event.total_usd or 0.0 for event in events if where.matches(event))

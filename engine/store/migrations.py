@@ -252,7 +252,12 @@ def _rest(row: tuple[Any, ...]) -> dict[str, Any]:
     return found
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow, _money, _packed)
+def _budgets(connection: sqlite3.Connection) -> None:
+    """Which budgets a request counted for, their names joined by commas."""
+    connection.execute("ALTER TABLE events ADD COLUMN budgets TEXT NOT NULL DEFAULT ''")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow, _money, _packed, _budgets)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

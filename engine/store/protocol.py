@@ -7,7 +7,6 @@ blocks the event loop for longer than an index look-up, and a store that fails c
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator
-from datetime import datetime
 from typing import Protocol
 
 from engine.store.event import Event
@@ -43,8 +42,8 @@ class EventStore(Protocol):
     def get(self, event_id: str) -> Event | None:
         """The event of that id, or of the one id that begins so (at least 8 characters)."""
 
-    def spend(self, since: datetime) -> float:
-        """USD spent on requests that came at or after `since`, as far as costs are known."""
+    def spend(self, where: Filter = ANY) -> float:
+        """USD spent on the requests that `where` wants, as far as costs are known."""
 
     def events(self, where: Filter = ANY) -> Iterator[Event]:
         """All events that `where` wants, oldest first."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from engine.policy.replay import Record
 from engine.store.detail import Details
-from engine.store.event import Event, timestamp_of
+from engine.store.event import Event
 from engine.store.export import RECORDED, record_of_row
 from engine.store.rows import ANY, KNOWN_USD, Condition, Filter, count, fetch, select
 
@@ -60,14 +59,10 @@ class Reader:
             return found[0]
         return found[0] if len(found) == 1 else None
 
-    def spend(self, since: datetime) -> float:
-        """USD spent on requests that came at or after `since`, as far as costs are known."""
+    def spend(self, where: Filter = ANY) -> float:
+        """USD spent on the requests that `where` wants, as far as costs are known."""
         with self._lock:
-            row = self._connection.execute(
-                f"SELECT total({KNOWN_USD}) FROM events WHERE timestamp >= ?",  # noqa: S608
-                (timestamp_of(since),),
-            ).fetchone()
-        return float(row[0])
+            return float(select(self._connection, f"total({KNOWN_USD})", where)[0][0])
 
     def count(self, where: Filter = ANY) -> int:
         """How many events `where` wants."""

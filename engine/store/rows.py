@@ -19,6 +19,7 @@ COLUMNS = (
     "id", "timestamp", "client", "session_id", "agent", "project", "route_class", "requested_model", "selected_provider",
     "selected_model", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cost_estimate_usd",
     "cost_reported_usd", "cost_basis", "wasted_usd", "requested_usd", "latency_ms", "cache_hit", "status", "error_class",
+    "budgets",
 )  # fmt: skip
 """Fields of an event with a column of their own."""
 
@@ -45,6 +46,7 @@ def event_of(row: Sequence[Any], details: Details) -> Event:
     """The event in a row of all columns. Raises sqlite3.Error."""
     data = {key: value for key, value in zip(_COLUMN_KEYS, row, strict=False) if value is not None}
     data["cacheHit"] = bool(data["cacheHit"])
+    data["budgets"] = data["budgets"].split(",") if data["budgets"] else []
     return Event.from_json(data | details.unpack(row[-1]))
 
 
@@ -55,6 +57,8 @@ def _cell(value: Any) -> Any:
     """`value` as SQLite takes it: a header may hold bytes that are no text, a provider may count beyond 64 bits."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, tuple):
+        return ",".join(value)
     return min(value, _LARGEST) if isinstance(value, int) else value
 
 
@@ -78,12 +82,16 @@ class Filter:
     route_class: str | None = None
     provider: str | None = None
     model: str | None = None
+    budget: str | None = None
+    """One that it counted for."""
 
     def conditions(self) -> list[Condition]:
         """What is asked, in SQL."""
         out: list[Condition] = [
             (f"{column} = ?", (value,)) for name, column in _EQUAL.items() if (value := getattr(self, name)) is not None
         ]
+        if self.budget is not None:
+            out.append(("instr(',' || budgets || ',', ?)", (f",{self.budget},",)))
         if self.since is not None:
             out.append(("timestamp >= ?", (timestamp_of(self.since),)))
         if self.until is not None:
@@ -97,6 +105,8 @@ class Filter:
             for name, column in _EQUAL.items()
             for value in (getattr(self, name),)
         ):
+            return False
+        if self.budget is not None and self.budget not in event.budgets:
             return False
         return (self.since is None or event.timestamp >= timestamp_of(self.since)) and (
             self.until is None or event.timestamp < timestamp_of(self.until)

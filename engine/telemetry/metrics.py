@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.store.event import Event
+from engine.telemetry.money import Money
 from engine.telemetry.series import Bounded, Counter, Histogram, gauge
 
 MAX_MODELS = 200
@@ -42,10 +43,7 @@ class Metrics:
             "Tokens as providers report them. cached_input and cache_write are parts of input, reasoning of output.",
             (*_SERVED, "kind"),
         )
-        self._cost = Counter("sbgw_cost_usd_total", "Cost in US dollars, as far as prices are known.", _SERVED)
-        self._no_cost = Counter(
-            "sbgw_requests_without_cost_total", "Answers of a provider whose cost is unknown.", ("provider", "model")
-        )
+        self._money = Money(self._name, _SERVED)
         self._duration = Histogram(
             "sbgw_request_duration_seconds",
             "From a request's start to the end of its answer.",
@@ -84,7 +82,7 @@ class Metrics:
         )
         self._families = (
             self._shadow, self._shadow_cost,
-            self._requests, self._tokens, self._cost, self._no_cost, self._duration, self._first_event, self._cache,
+            self._requests, self._tokens, *self._money.families, self._duration, self._first_event, self._cache,
             self._cached_prompts, self._attempts, self._fallbacks, self._errors, self._losses,
         )  # fmt: skip
 
@@ -103,10 +101,7 @@ class Metrics:
         ):
             if tokens:
                 self._tokens.add((*served, kind), tokens)
-        if (cost := event.total_usd) is not None:
-            self._cost.add(served, cost)
-        elif event.status in ("success", "fallback_success") and not event.cache_hit:
-            self._no_cost.add((provider, model))
+        self._money.observe(event, served)
         timed = (event.protocol, route_class, provider)
         self._duration.observe(timed, event.latency_ms / 1000)
         if event.first_event_ms is not None:

@@ -213,7 +213,10 @@ async def test_spend_adds_known_costs(path: Path) -> None:
             event(3, cost_estimate_usd=4.0, cost_reported_usd=0.5),
         ]  # fmt: skip
         await asyncio.gather(*map(ledger.complete, made))
-        assert (ledger.spend(START + timedelta(seconds=1)), ledger.spend(START + timedelta(days=1))) == (0.75, 0.0)
+        assert (
+            ledger.spend(Filter(since=START + timedelta(seconds=1))),
+            ledger.spend(Filter(since=START + timedelta(days=1))),
+        ) == (0.75, 0.0)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
@@ -288,7 +291,7 @@ async def test_a_file_that_cannot_be_used_costs_no_request(path: Path, damage: C
             [event(n, cost_estimate_usd=0.5) for n in (19, 18)],
             event(3, cost_estimate_usd=0.5),
         )
-        assert (ledger.spend(START), told) == (10.0, ["ledger_failed"])
+        assert (ledger.spend(Filter(since=START)), told) == (10.0, ["ledger_failed"])
 
 
 async def test_memory_is_bounded_while_the_file_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +382,7 @@ async def test_reading_a_closed_ledger(path: Path) -> None:
     async with running(path) as ledger:
         await ledger.complete(event(1))
     with read_only(path) as reader:
-        assert (reader.get(event(1).id), reader.spend(START)) == (event(1), 0.0)
+        assert (reader.get(event(1).id), reader.spend(Filter(since=START))) == (event(1), 0.0)
 
 
 async def test_without_telemetry_the_newest_are_in_memory() -> None:
@@ -396,7 +399,7 @@ async def test_without_telemetry_the_newest_are_in_memory() -> None:
         newest,
         None,
     )
-    assert (ledger.spend(START), len(list(ledger.events(Filter(status="success"))))) == (200.0, 200)
+    assert (ledger.spend(Filter(since=START)), len(list(ledger.events(Filter(status="success"))))) == (200.0, 200)
     ledger.close()
 
 

@@ -116,7 +116,7 @@ def _lanes(policy: Policy, explained: Explanation | None) -> Iterator[Lane]:
 
 
 def _lane(policy: Policy, route: Route, name: str, rules: tuple[str, ...], explained: Explanation | None) -> Lane:
-    override = explained is not None and explained.reason == "OVERRIDE" and explained.route == name
+    override = explained is not None and explained.reason in ("OVERRIDE", "BUDGET") and explained.route == name
     taken = explained is not None and (
         override or (explained.decision.route_class == name and explained.route == route.name)
     )

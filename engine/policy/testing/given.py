@@ -96,12 +96,7 @@ def clock(moment: str) -> dict[str, Any]:
     """
     time = datetime.fromisoformat(moment)
     zoned = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    return {
-        "unix": int(zoned.timestamp()),
-        "hour": time.hour,
-        "weekday": time.isoweekday(),
-        "date": time.date().isoformat(),
-    }
+    return facts.clock_facts(zoned)
 
 
 @lru_cache(maxsize=1)

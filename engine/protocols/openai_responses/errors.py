@@ -50,6 +50,9 @@ _MEANINGS: Mapping[Meaning, tuple[int, str, str]] = {
 }
 """meaning → (status, type, code)."""
 
+_REPEATED = frozenset({401, 402, 403, 404, 413, 429})
+"""Statuses after which agents ask five times more, or lose the message."""
+
 _TRY_AGAIN = re2.compile(r"(?i)try again in \d")
 
 
@@ -95,7 +98,7 @@ def _place(error: GatewayError) -> tuple[int, str, str]:
             return error.status, "authentication_error", "invalid_api_key"
         case PolicyError():
             # A refusal stays one however often it is asked for; a status that invites repeating would cost the message.
-            repeated = error.status in (PolicyError.status, 429) or error.status >= 500
+            repeated = error.status in _REPEATED or error.status >= 500
             waits = error.status == 429 and error.retry_after is not None
             status = 400 if repeated and not waits else error.status
             return status, "policy_error", _REFUSED if status == 400 else error.code
