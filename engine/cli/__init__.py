@@ -27,6 +27,7 @@ _COMMANDS: Mapping[str, str] = {
     "models": "engine.cli.models:models",
     "providers": "engine.cli.providers:providers",
     "events": "engine.cli.events:events",
+    "cost": "engine.cli.cost:cost",
     "shadow": "engine.cli.shadow:shadow",
     "key": "engine.cli.key:key",
 }

@@ -96,13 +96,19 @@ def _wasted(exchange: Exchange, prices: PriceTable) -> float | None:
 
 
 def _requested(exchange: Exchange, prices: PriceTable, usage: Usage, cost: Cost) -> float | None:
-    """The same tokens on the model that was asked for; its own cost where that is who answered."""
+    """The same tokens on the model that was asked for; its own cost where that is who answered.
+
+    Had it served the whole session, its cache would hold what is warm anywhere now. Leaving that out would make a change of
+    models look like a saving that it is not.
+    """
     assert exchange.answer is not None
     named = _named(exchange)
     if exchange.answer.candidate.ref in named:
         return cost.usd
+    warm = exchange.prefix.warmest[1] if exchange.prefix is not None else 0
+    same = replace(usage, cost_usd=None, cached_tokens=max(usage.cached_tokens or 0, warm))
     for ref in named:
-        usd = prices.cost(ref, replace(usage, cost_usd=None), exchange.wall).usd
+        usd = prices.cost(ref, same, exchange.wall).usd
         if usd is not None:
             return usd
     return None

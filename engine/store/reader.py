@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from engine.policy.replay import Record
 from engine.store.detail import Details
@@ -27,6 +27,9 @@ SHORTEST_PREFIX = 8
 
 _NEWEST_FIRST = "timestamp DESC, id DESC"
 _OLDEST_FIRST = "timestamp, id"
+
+
+_T = TypeVar("_T")
 
 
 class Reader:
@@ -63,6 +66,11 @@ class Reader:
         """USD spent on the requests that `where` wants, as far as costs are known."""
         with self._lock:
             return float(select(self._connection, f"total({KNOWN_USD})", where)[0][0])
+
+    def ask(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        """What a query of somebody else's gives."""
+        with self._lock:
+            return query(self._connection)
 
     def count(self, where: Filter = ANY) -> int:
         """How many events `where` wants."""

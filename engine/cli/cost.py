@@ -1,0 +1,138 @@
+"""`sbgw cost`: what was spent on whom, and what was saved against the model asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from engine.cli.places import state_folder, state_option
+from engine.cli.screen import money, table
+from engine.cli.spans import SINCE
+
+if TYPE_CHECKING:
+    from engine.store.costs import By, Saved, Spent
+
+_BY = ("project", "session", "client", "model", "class", "day")
+
+
+@click.command()
+@click.option("--by", type=click.Choice(_BY), help="Group by this; left out: by model, savings in all.")
+@click.option("--since", type=SINCE, default="30d", show_default=True, help="From then on: 90m, 12h, 7d, 2w or a date.")
+@click.option("--savings", is_flag=True, help="Compare with everything to the model asked for.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@state_option
+def cost(by: By | None, since: datetime, savings: bool, as_json: bool, state_dir: Path | None) -> None:
+    """What requests have cost, from the ledger; what is not known is counted apart, never as 0.
+
+    \b
+    Examples:
+      sbgw cost                             by model, the last 30 days
+      sbgw cost --by project --since 7d
+      sbgw cost --by day --since 2026-11-01 --json
+      sbgw cost --savings                   against everything to the model asked for
+    """
+    from engine.cli.subject import ledger as opened
+    from engine.store import costs
+
+    state = state_folder(state_dir)
+    if not (state / "ledger.sqlite").exists():
+        _empty(since, as_json=as_json)
+        return
+    with opened(state) as reader:
+        if savings:
+            compared = reader.ask(lambda connection: costs.saved(connection, since, by))
+            _show_savings(compared, by, since, as_json=as_json)
+            return
+        spent = reader.ask(lambda connection: costs.spent(connection, by or "model", since))
+    _show_spent(spent, by or "model", since, costs.total(spent), as_json=as_json)
+
+
+def _empty(since: datetime, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(orjson.dumps({"format_version": 1, "since": since.isoformat(), "groups": []}))
+    else:
+        click.echo("no requests yet; start the gateway with `sbgw run`")
+
+
+def _camel(values: dict[str, Any]) -> dict[str, Any]:
+    def name(key: str) -> str:
+        first, *rest = key.split("_")
+        return first + "".join(word.capitalize() for word in rest)
+
+    return {name(key): value for key, value in values.items()}
+
+
+def _document(by: str | None, since: datetime, groups: list[dict[str, Any]], **more: Any) -> bytes:
+    document = {"format_version": 1, "by": by, "since": since.isoformat(), **more, "groups": groups}
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+
+
+def _show_spent(groups: list[Spent], by: str, since: datetime, whole: Spent, *, as_json: bool) -> None:
+    if as_json:
+        listed = [_camel(asdict(group)) for group in groups]
+        total = {key: value for key, value in _camel(asdict(whole)).items() if key != "name"}
+        click.echo(_document(by, since, listed, total=total))
+        return
+    if not groups:
+        click.echo(f"no requests since {since:%Y-%m-%d %H:%M}")
+        return
+    rows = [_row(group, group.name or "(none)") for group in groups]
+    if len(groups) > 1:
+        rows.append(_row(whole, "total"))
+    table([by, "requests", "failed", "in", "cached", "out", "cost"], rows, right=(1, 2, 3, 4, 5, 6))
+    if whole.unknown:
+        click.echo(
+            f"{whole.unknown:,} of {whole.requests:,} requests have no known cost and are in no sum (? in the table)"
+        )
+    if by == "session":
+        click.echo(f"whole sessions that were active since {since:%Y-%m-%d %H:%M}")
+
+
+def _row(group: Spent, name: str) -> list[str]:
+    known = money(group.cost_usd) if group.cost_usd or group.unknown < group.requests else "?"
+    shown = f"{known} + {group.unknown:,} × ?" if group.unknown and known != "?" else known
+    counts = (group.requests, group.failed, group.input_tokens, group.cached_input_tokens, group.output_tokens)
+    return [name, *(f"{count:,}" for count in counts), shown]
+
+
+def _show_savings(groups: list[Saved], by: str | None, since: datetime, *, as_json: bool) -> None:
+    if as_json:
+        listed = [{**_camel(asdict(group)), "savedUsd": group.saved_usd} for group in groups]
+        click.echo(_document(by, since, listed))
+        return
+    if not groups:
+        click.echo(f"no requests since {since:%Y-%m-%d %H:%M}")
+    for group in groups:
+        if by is not None:
+            click.echo(click.style(f"{by} {group.name or '(none)'}", bold=True))
+        table(["", "requests", "USD"], _lines(group), right=(1, 2))
+        if group.unknown:
+            click.echo(f"{group.unknown:,} answers whose price is not known on both sides are not in it")
+        click.echo()
+    if groups:
+        click.echo(
+            "an estimate: the recorded tokens at the requested model's price of that time; another model would have"
+        )
+        click.echo("answered with other tokens")
+
+
+def _lines(group: Saved) -> Iterator[list[str]]:
+    yield ["everything to the model asked for", f"{group.requests:,}", money(group.requested_usd)]
+    for sign, label, count, usd in (
+        ("-", "a cheaper model served", group.downgrades, group.downgraded_usd),
+        ("-", "the response cache answered", group.cached, group.cached_usd),
+        ("-", "the policy refused", group.refused, group.refused_usd),
+        ("+", "fallbacks to dearer models", group.fallbacks, group.fallback_usd),
+        ("+", "the policy chose a dearer model", group.dearer, group.dearer_usd),
+        ("+", "attempts that brought nothing", group.wasted, group.wasted_usd),
+    ):
+        if count:
+            yield [f"  {label}", f"{count:,}", sign + money(usd)]
+    percent = f"  ({-group.saved_usd / group.requested_usd:+.1%})" if group.requested_usd else ""
+    yield ["as it was", "", money(group.actual_usd) + percent]
