@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.store.ledger import Ledger, read_only
+from tests.store import killing
 
 WRITER = Path(__file__).with_name("writer.py")
 
@@ -61,3 +62,21 @@ async def test_a_kill_loses_nothing_acknowledged(tmp_path: Path, root: Path) -> 
 async def test_many_kills_lose_nothing_acknowledged(tmp_path: Path, root: Path) -> None:
     """The same, ten times in a row on one file."""
     await killed(tmp_path / "ledger.sqlite", root, 10)
+
+
+async def whole_gateway(tmp_path: Path, kills: int) -> None:
+    outcome = await killing.run(tmp_path, kills, rate=50)
+    assert (outcome.lost, outcome.damaged, outcome.unmarked) == ([], [], 0), str(outcome)
+    assert outcome.statuses["interrupted"] >= kills, str(outcome)
+    assert len(outcome.answered) >= 5 * kills, str(outcome)
+
+
+async def test_a_killed_gateway_loses_no_answered_request(tmp_path: Path) -> None:
+    """The whole process under 50 requests a second, half of them streams: what a client has whole is recorded."""
+    await whole_gateway(tmp_path, 2)
+
+
+@pytest.mark.slow
+async def test_a_hundred_kills_of_a_gateway_lose_no_answered_request(tmp_path: Path) -> None:
+    """The same a hundred times on one state folder."""
+    await whole_gateway(tmp_path, 100)
