@@ -199,13 +199,15 @@ class Gateway:
         raw: bytes,
         responder: Responder,
         caller_credential: Mapping[str, str] | None = None,
+        *,
+        project: str = "",
     ) -> Exchange:
-        """A new exchange under the current policy. `headers` has names in lower case."""
+        """A new exchange under the current policy. `headers` has names in lower case; `project` is what address or key say."""
         services = self.services
         return Exchange(
             id=self._ids.new(),
             wire=wire,
-            identity=identify(headers),
+            identity=identify(headers, project=project),
             headers=headers,
             raw=raw,
             started=services.monotonic(),

@@ -44,13 +44,19 @@ class Guard:
     hosts: frozenset[str]
     """Allowed `Host` values, port included, in lower case."""
     keys: tuple[bytes, ...]
+    named: tuple[tuple[str, bytes], ...] = ()
+    """Keys that stand for a project, with its name; all of them are in `keys` too."""
 
     @classmethod
-    def of(cls, *, port: int, names: Iterable[str], keys: Iterable[str]) -> Guard:
-        """A guard for a gateway on `port`, reachable under loopback names and `names`."""
+    def of(
+        cls, *, port: int, names: Iterable[str], keys: Iterable[str], named: Mapping[str, str] | None = None
+    ) -> Guard:
+        """A guard for a gateway on `port`, reachable under loopback names and `names`; `named` are further keys by project."""
         hosts = {"127.0.0.1", "localhost", "[::1]", *(name.lower() for name in names)}
         with_port = {f"{host}:{port}" for host in hosts}
-        return cls(frozenset(with_port | hosts if port == 80 else with_port), tuple(key.encode() for key in keys))
+        projects = tuple((name, key.encode()) for name, key in (named or {}).items())
+        known = (*(key.encode() for key in keys), *(key for _, key in projects))
+        return cls(frozenset(with_port | hosts if port == 80 else with_port), known, projects)
 
     def admit(self, method: str, target: str, headers: Mapping[str, str]) -> None:
         """Let a request in or raise what refuses it. `headers` has names in lower case, `target` is as sent."""
@@ -93,6 +99,15 @@ class Guard:
         """Whether `value` is our key. Bytes, since compare_digest refuses non-ASCII strings."""
         given = value.encode()
         return any(hmac.compare_digest(given, key) for key in self.keys)
+
+    def key_name(self, headers: Mapping[str, str]) -> str:
+        """The project whose key a request presents, empty for another key."""
+        for value in presented(headers) if self.named else ():
+            given = value.encode()
+            for name, key in self.named:
+                if hmac.compare_digest(given, key):
+                    return name
+        return ""
 
     def caller_credential(self, headers: Mapping[str, str]) -> dict[str, str]:
         """The caller's own credential headers, ours left out: what a provider with `auth: client` may get."""

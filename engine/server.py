@@ -76,7 +76,7 @@ class Server:
         limit = self._gateway.loaded.policy.settings.max_body_mib << 20
         app = web.Application(middlewares=[self._around], client_max_size=limit)
         protocols = self._gateway.services.protocols
-        for prefix in ("/v1", "/v1/v1"):
+        for prefix in ("/v1", "/v1/v1", "/p/{project}/v1", "/p/{project}/v1/v1"):
             app.router.add_post(f"{prefix}/messages", self._serve(protocols["anthropic-messages"]))
             app.router.add_post(f"{prefix}/messages/count_tokens", self._count(protocols["anthropic-messages"]))
             app.router.add_post(f"{prefix}/responses", self._serve(protocols["openai-responses"]))
@@ -88,6 +88,7 @@ class Server:
         app.router.add_post("/v1/route", self._inspection.route)
         app.router.add_get("/", self._hello)
         app.router.add_get("/api/hello", self._hello)
+        app.router.add_get("/p/{project}/api/hello", self._hello)
         app.router.add_get("/health", self._inspection.health)
         app.router.add_get("/metrics", self._inspection.metrics)
         app.router.add_get("/providers", self._inspection.providers)
@@ -131,7 +132,7 @@ class Server:
 
     def _wire_of(self, request: web.Request) -> WireProtocol:
         """The protocol whose clients use this path; Anthropic's clients show themselves by a header elsewhere."""
-        protocols, path = self._gateway.services.protocols, request.path
+        protocols, path = self._gateway.services.protocols, request.path.rpartition("/v1")[2]
         if "/messages" in path or "anthropic-version" in request.headers:
             return protocols["anthropic-messages"]
         return protocols["openai-responses" if "/responses" in path else "openai-chat"]
@@ -156,7 +157,8 @@ class Server:
         raw = await read_body(request, limit)
         headers = request[HEADERS]
         credential = self.guard.caller_credential(headers)
-        return self._gateway.exchange(wire, headers, raw, HTTPResponder(request), credential)
+        project = request.match_info.get("project", "") or self.guard.key_name(headers)
+        return self._gateway.exchange(wire, headers, raw, HTTPResponder(request), credential, project=project)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         return json_response(list_models(self._gateway, self._wire_of(request)))

@@ -112,3 +112,13 @@ def test_the_callers_credential_is_not_ours() -> None:
     """Our own key is never handed on as the caller's."""
     headers = {"authorization": "Bearer the-key", "x-api-key": "sk-callers"}
     assert GUARD.caller_credential(headers) == {"x-api-key": "sk-callers"}
+
+
+def test_a_named_key_stands_for_its_project() -> None:
+    """A named key opens the door like any other, is known by its project, and is never taken for the caller's own login."""
+    guard = Guard.of(port=8787, names=[], keys=["the-key"], named={"shop": "shop-key", "api": "api-key"})
+    for sent, project in (("shop-key", "shop"), ("api-key", "api"), ("the-key", "")):
+        headers = {**FINE, "x-api-key": sent}
+        guard.admit("POST", "/v1/messages", headers)
+        assert (guard.key_name(headers), guard.caller_credential(headers)) == (project, {})
+    assert guard.key_name({"authorization": "Bearer shop-key", "x-api-key": "other"}) == "shop"

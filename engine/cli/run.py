@@ -111,20 +111,21 @@ async def _serve(
     from engine.guard import Guard
     from engine.reload import Reloader
     from engine.server import Server, listen
-    from engine.store.key import gateway_key
+    from engine.store.key import gateway_key, named_keys
 
     host, port = address
     key, from_environment = gateway_key(state, os.environ)
     gateway = Gateway(policy, environ=os.environ, state=state, log=log, shadow=shadow, secrets=[key, *source.keys])
     await gateway.start()
     keys = [key, *source.keys] if policy.settings.auth == "local-key" else []
-    server = Server(gateway, Guard.of(port=port, names=[host], keys=keys), state=state)
+    named = named_keys(state) if keys else {}
+    server = Server(gateway, Guard.of(port=port, names=[host], keys=keys, named=named), state=state)
     try:
         runner, used = await listen(server, host, port)
     except OSError:
         await gateway.close()
         raise
-    server.guard = Guard.of(port=used, names=[host], keys=keys)
+    server.guard = Guard.of(port=used, names=[host], keys=keys, named=named)
     # Young objects die young here; the default thresholds cost 30 % at 120 kB bodies (measured) for nothing found.
     gc.collect()
     gc.freeze()

@@ -55,6 +55,8 @@ _PURPOSES: Mapping[str, str] = {"main": "main", "subagent": "subagent", "auxilia
 _LONGEST = 200
 """Characters kept of a header's value."""
 
+_LONGEST_PATH = 500
+
 _LONGEST_METADATA = 8192
 """Longest turn metadata that is parsed; observed ones have about 1 kB."""
 
@@ -72,27 +74,35 @@ class ClientIdentity:
     purpose: str = ""
     """`main subagent auxiliary title compaction`, empty when the client does not say."""
     project: str = ""
-    """The value of `x-sbgw-project`."""
+    """The value of `x-sbgw-project`, else what the address or the key says."""
     parent: str = ""
     """The thread that started this sub-agent."""
+    repo: str = ""
+    """The repository it works in: `x-sbgw-repo`, else what Codex tells of its workspace."""
 
 
-def identify(headers: Mapping[str, str]) -> ClientIdentity:
-    """The sender of a request with these headers (names in lower case). Never raises: what can't be read is left empty."""
+def identify(headers: Mapping[str, str], *, project: str = "") -> ClientIdentity:
+    """The sender of a request with these headers (names in lower case). Never raises: what can't be read is left empty.
+
+    `project` is what the request's address or key says; a header that names one goes before it.
+    """
     name, version = _product(headers)
     session = (
         _clean(headers, "x-claude-code-session-id") or _clean(headers, "session-id") or _clean(headers, "x-session-id")
     )
-    project = _clean(headers, "x-sbgw-project")
+    project = _clean(headers, "x-sbgw-project") or _printable(project)
+    repo = _printable(headers.get("x-sbgw-repo", ""), _LONGEST_PATH)
     if name == "codex":
-        agent, purpose, parent = _codex(headers)
+        said = _metadata(headers.get("x-codex-turn-metadata", ""))
+        agent, purpose, parent = _codex(headers, said)
+        repo = repo or _workspace(said)
     else:
         agent = _clean(headers, "x-claude-code-agent-id")
         purpose = _PURPOSES.get(headers.get("x-claude-code-request-class", ""), "")
         parent = ""
     if agent and not purpose:
         purpose = "subagent"
-    return ClientIdentity(name, version, agent, session, purpose, project, parent)
+    return ClientIdentity(name, version, agent, session, purpose, project, parent, repo)
 
 
 def _product(headers: Mapping[str, str]) -> tuple[str, str]:
@@ -114,12 +124,11 @@ def _library(headers: Mapping[str, str], name: str) -> tuple[str, str]:
     return (name, _clean(headers, "x-stainless-package-version")) if name else ("unknown", "")
 
 
-def _codex(headers: Mapping[str, str]) -> tuple[str, str, str]:
+def _codex(headers: Mapping[str, str], said: Mapping[str, Any]) -> tuple[str, str, str]:
     """(sub-agent, purpose, parent) from Codex's turn metadata and thread headers.
 
     A sub-agent has a thread of its own and its parent's session; a title call is a thread of its own without tools.
     """
-    said = _metadata(headers.get("x-codex-turn-metadata", ""))
     source, kind = said.get("thread_source"), said.get("request_kind")
     parent = _clean(headers, "x-codex-parent-thread-id")
     agent = _clean(headers, "thread-id") if "x-openai-subagent" in headers or source == "subagent" else ""
@@ -132,6 +141,14 @@ def _codex(headers: Mapping[str, str]) -> tuple[str, str, str]:
     else:
         purpose = "main" if kind in ("turn", "prewarm") else ""
     return agent, purpose, parent
+
+
+def _workspace(said: Mapping[str, Any]) -> str:
+    """The first of Codex's workspaces, a map by path that it sends inside a Git repository. Remotes are not read: their
+    addresses may hold a password.
+    """
+    places = said.get("workspaces")
+    return _printable(next(iter(places), ""), _LONGEST_PATH) if isinstance(places, dict) else ""
 
 
 def _metadata(text: str) -> Mapping[str, Any]:
@@ -149,6 +166,6 @@ def _clean(headers: Mapping[str, str], name: str) -> str:
     return _printable(headers.get(name, ""))
 
 
-def _printable(text: str) -> str:
-    text = text.strip()[:_LONGEST]
+def _printable(text: str, longest: int = _LONGEST) -> str:
+    text = text.strip()[:longest]
     return text if text.isprintable() else "".join(c for c in text if c.isprintable())

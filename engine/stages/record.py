@@ -14,8 +14,6 @@ from engine.stages.stage import Stage
 from engine.store.cleaning import cleaned
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of
 
-_LONGEST_PATH = 500
-
 
 class Record(Stage):
     needs: ClassVar[frozenset[str]] = frozenset({"reply"})
@@ -66,6 +64,10 @@ def open_event(exchange: Exchange) -> Event:
         client_version=exchange.identity.version,
         protocol=exchange.wire.name,
         session_id=facts["session"]["id"] if facts else exchange.identity.session,
+        agent=exchange.identity.agent,
+        parent_agent=exchange.identity.parent,
+        project=exchange.identity.project,
+        repo_path=exchange.identity.repo,
         requested_model=exchange.survey.model if exchange.survey else "",
         policy=exchange.policy.label,
         gateway_version=__version__,
@@ -88,7 +90,8 @@ def event_of(exchange: Exchange, now: float) -> Event:
         client_version=exchange.identity.version,
         agent=exchange.identity.agent,
         project=exchange.identity.project,
-        repo_path=_printable(exchange.headers.get("x-sbgw-repo", "")),
+        parent_agent=exchange.identity.parent,
+        repo_path=exchange.identity.repo,
         protocol=exchange.wire.name,
         session_id=facts["session"]["id"] if facts else exchange.identity.session,
         route_class=decision.route_class if decision else "",
@@ -129,11 +132,6 @@ def event_of(exchange: Exchange, now: float) -> Event:
         request_digest=exchange.digest if answer else "",
         gateway_version=__version__,
     )
-
-
-def _printable(text: str) -> str:
-    """A header's value fit to be kept and shown."""
-    return "".join(c for c in text[:_LONGEST_PATH] if c.isprintable())
 
 
 def _status(exchange: Exchange) -> Status:

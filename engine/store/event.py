@@ -82,6 +82,8 @@ class Event:
     client_version: str = ""
     agent: str = ""
     """The client's sub-agent, empty for its main loop."""
+    parent_agent: str = ""
+    """The agent or thread that started it, where the client says so."""
     project: str = ""
     stream: bool = False
     http_status: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,6 +12,8 @@ from pathlib import Path
 VARIABLE = "STACKBILT_GATEWAY_KEY"
 
 SALT_BYTES = 32
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def gateway_key(state: Path, environ: Mapping[str, str]) -> tuple[str, bool]:
@@ -22,9 +25,37 @@ def gateway_key(state: Path, environ: Mapping[str, str]) -> tuple[str, bool]:
             return key, False
     except FileNotFoundError:
         pass
+    return _make(path), False
+
+
+def named_key(state: Path, name: str) -> str:
+    """The key that stands for the project `name`, made at first. Raises ValueError for a name that is none, OSError."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("a key's name is letters, digits, '.', '_' and '-', at most 64 of them")
+    path = state / "keys" / name
+    try:
+        if key := path.read_text("ascii").strip():
+            return key
+    except FileNotFoundError:
+        pass
+    return _make(path)
+
+
+def named_keys(state: Path) -> dict[str, str]:
+    """Name → key of all projects that have one. Raises OSError."""
+    try:
+        files = sorted((state / "keys").iterdir())
+    except FileNotFoundError:
+        return {}
+    found = {file.name: file.read_text("ascii").strip() for file in files if _NAME.fullmatch(file.name)}
+    return {name: key for name, key in found.items() if key}
+
+
+def _make(path: Path) -> str:
+    """A new key in a file of its own, for its owner alone."""
     key = "sbgw-" + secrets.token_urlsafe(24)
-    _keep(state, "key", key.encode() + b"\n")
-    return key, False
+    _keep(path.parent, path.name, key.encode() + b"\n")
+    return key
 
 
 def salt(state: Path) -> bytes:

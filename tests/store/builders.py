@@ -41,7 +41,7 @@ def full(number: int = 0) -> Event:
         session_id="s-1", repo_path="/repo", route_class="tool_heavy", requested_model="claude-x",
         selected_provider="groq", selected_model="llama", fallback_chain=("a/b", "groq/llama"), input_tokens=100,
         output_tokens=20, cached_input_tokens=0, cost_estimate_usd=0.25, latency_ms=31.5, cache_hit=True,
-        status="fallback_success", error_class="none", client_version="2.1", agent="a-1", project="p", stream=True,
+        status="fallback_success", error_class="none", client_version="2.1", agent="a-1", parent_agent="a-0", project="p", stream=True,
         http_status=200, class_rule="r-1", facts={"request": {"tools": 3}}, decision=decision,
         availability={"noKey": ["openai"], "cooling": ["groq"], "latencyMs": {"groq": 812.5}, "errorRate": {"groq": 0.1}},
         path=("decode", "classify", "gate", "cache", "dispatch", "encode"), losses=("top_k",),
