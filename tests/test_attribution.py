@@ -27,7 +27,7 @@ async def test_a_project_by_header_address_or_key(protocol: str) -> None:
         ({}, "/p/caf%C3%A9%20two", "café two"),
     ]
     async with Emulator(models=ROWS) as emu:
-        async with spine(policy(Behind("first", emu.url, WIRES)), env={"FIRST_KEY": emu.key}) as gate:
+        async with spine(policy(Behind("first", emu.url, (protocol,))), env={"FIRST_KEY": emu.key}) as gate:
             gate.server.guard = Guard.of(port=gate.port, names=[], keys=[KEY], named={"shop": "shop-key"})
             for headers, prefix, expected in ways:
                 answer = await gate.ask(protocol, headers=headers, path=prefix + PATHS[protocol])
@@ -51,7 +51,7 @@ async def test_an_agent_and_where_it_works() -> None:
         "x-codex-turn-metadata": json.dumps({"workspaces": {"/home/me/shop": {"has_changes": True}}}),
     }  # fmt: skip
     async with Emulator(models=ROWS) as emu:
-        async with spine(policy(Behind("first", emu.url, WIRES)), env={"FIRST_KEY": emu.key}) as gate:
+        async with spine(policy(Behind("first", emu.url, ("openai-responses",))), env={"FIRST_KEY": emu.key}) as gate:
             answer = await gate.ask("openai-responses", headers=headers)
             event = await gate.event(answer.headers["x-sbgw-event"])
     told = {
