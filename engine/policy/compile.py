@@ -303,6 +303,7 @@ def _shared(node: Node, on_error: str) -> dict[str, Any]:
         "shadow": _text(node, "mode") == "shadow",
         "on_error": _text(node, "on_error") or on_error,
         "since": _text(node, "since"),
+        "tags": tuple(str(tag.value) for tag in _items(node.get("tags"))),
     }
 
 

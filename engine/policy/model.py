@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -100,6 +100,8 @@ class Rule:
     on_error: str
     """What happens when a condition has no value: `next`, `deny` or `class`."""
     since: str
+    tags: tuple[str, ...] = field(default=(), kw_only=True)
+    """Words of the user's own for governance; they decide nothing."""
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -256,6 +258,22 @@ class Policy:
     def label(self) -> str:
         """`name@digest`, the digest's first twelve digits."""
         return f"{self.name}@{self.digest[:12]}"
+
+    @cached_property
+    def tags(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
+        """(section, id) → tags, of the rules that have some."""
+        return {(section, rule.id): rule.tags for section, rule in self._rules() if rule.tags}
+
+    @cached_property
+    def rule_ids(self) -> frozenset[tuple[str, str]]:
+        """(section, id) of all its rules."""
+        return frozenset((section, rule.id) for section, rule in self._rules())
+
+    def _rules(self) -> Iterator[tuple[str, Rule]]:
+        sections: Mapping[str, tuple[Rule, ...]] = {
+            "override": self.overrides, "classify": self.classify, "require": self.require, "deny": self.deny,
+        }  # fmt: skip
+        return ((section, rule) for section, rules in sections.items() for rule in rules)
 
     @property
     def sources(self) -> tuple[str, ...]:

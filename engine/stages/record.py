@@ -9,10 +9,11 @@ from engine import __version__
 from engine.exchange import Attempt, Exchange, Services
 from engine.llm.protocol import Tapped
 from engine.policy.availability import availability_json
+from engine.policy.violations import tags, violations
 from engine.stages.bill import Bill, bill
 from engine.stages.stage import Stage
 from engine.store.cleaning import cleaned
-from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of
+from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of, violation_json
 
 
 class Record(Stage):
@@ -129,6 +130,8 @@ def event_of(exchange: Exchange, now: float) -> Event:
         stop_reason=tapped.stop or "",
         repaired_calls=exchange.calls.repaired if exchange.calls else None,
         invalid_calls=exchange.calls.invalid if exchange.calls else None,
+        tags=tags(exchange.policy, decision) if decision else (),
+        violations=tuple(map(violation_json, violations(exchange.policy, decision))) if decision else (),
         request_digest=exchange.digest if answer else "",
         gateway_version=__version__,
     )

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from engine.llm.frozen import dataclass
 from engine.llm.messages import JsonObject
 from engine.policy.decision import Candidate, Decision, RuleHit
+from engine.policy.violations import Violation
 
 Status = Literal["open", "success", "fallback_success", "error", "cancelled", "interrupted"]
 """`open` while under way; `fallback_success` when another than the first candidate answered; `cancelled` when the client
@@ -131,6 +132,10 @@ class Event:
     """Tool calls that were brought right on their way; None when the model's calls were not checked."""
     invalid_calls: int | None = None
     """Tool calls that fitted nothing the request offered, those of a model that was given up for them included."""
+    tags: tuple[str, ...] = ()
+    """Tags of the policy's rules that took part, sorted."""
+    violations: tuple[JsonObject, ...] = ()
+    """What broke a rule, or would have: kind, section, rule, reason, tags, detail. Empty values are left out."""
     request_digest: str = ""
     """SHA-256 of the body that was sent to the provider that answered."""
     gateway_version: str = ""
@@ -175,8 +180,9 @@ class Event:
         for key, names in (("budgets", self.budgets), ("budgetThresholds", self.budget_thresholds)):
             if names:
                 out[key] = list(names)
-        if self.path:
-            out["path"] = list(self.path)
+        for name in ("path", "tags", "violations"):
+            if value := getattr(self, name):
+                out[name] = list(value)
         if self.attempts:
             out["attempts"] = [attempt_json(attempt) for attempt in self.attempts]
         return out
@@ -185,7 +191,7 @@ class Event:
     def from_json(cls, data: Mapping[str, Any]) -> Event:
         """The event that `to_json` gave. Unknown keys are passed over; a missing required one is a ValueError."""
         found = _known(data, _EVENT)
-        for name in ("fallback_chain", "losses", "path", "budgets", "budget_thresholds"):
+        for name in ("fallback_chain", "losses", "path", "budgets", "budget_thresholds", "tags", "violations"):
             if name in found:
                 found[name] = tuple(found[name])
         found["attempts"] = tuple(attempt_of(attempt) for attempt in data.get("attempts", ()))
@@ -236,6 +242,18 @@ def decision_json(decision: Decision) -> JsonObject:
         out["denial"] = {
             "rule": denial.rule, "status": denial.status, "message": denial.message, "reason": denial.reason
         }  # fmt: skip
+    return out
+
+
+def violation_json(violation: Violation) -> JsonObject:
+    """A violation by the event's schema."""
+    out: JsonObject = {"kind": violation.kind, "rule": violation.rule, "reason": violation.reason}
+    if violation.section:
+        out["section"] = violation.section
+    if violation.tags:
+        out["tags"] = list(violation.tags)
+    if violation.detail:
+        out["detail"] = violation.detail
     return out
 
 

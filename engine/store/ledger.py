@@ -28,12 +28,14 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from engine.llm.messages import JsonObject
 from engine.store.detail import Details
 from engine.store.event import Event
 from engine.store.migrations import LedgerTooNew, migrate
 from engine.store.reader import BUSY_MS, SHORTEST_PREFIX, Reader
 from engine.store.retention import Keep, forget, shrink
-from engine.store.rows import ANY, SAVE, Filter, row_of
+from engine.store.rows import ANY, SAVE, SAVE_VIOLATION, Filter, row_of, violations_of
+from engine.store.sums import SessionSum, chosen_violations, sum_sessions
 
 OPEN_DELAY = 0.01
 """A request under way gets its row after one to two times these seconds. What is complete by then, refusals and the answers
@@ -178,6 +180,14 @@ class Ledger:
         """The event of that id, or of the one id that begins so (at least 8 characters); None if there is none."""
         return _find(self._unsaved(), event_id) or self._ask(lambda reader: reader.get(event_id), None)
 
+    def sessions(self, limit: int = 50, *, project: str | None = None) -> list[SessionSum]:
+        """Sums of the sessions with the newest requests, newest first, as far as they are in the file."""
+        return self._ask(lambda reader: reader.sessions(limit, project=project), [])
+
+    def violations(self, limit: int = 50, *, kind: str | None = None, rule: str | None = None) -> list[JsonObject]:
+        """The newest violations in the file, each as an event of its own, newest first."""
+        return self._ask(lambda reader: reader.violations(limit, kind=kind, rule=rule), [])
+
     def spend(self, where: Filter = ANY) -> float:
         """USD spent on the requests that `where` wants, as far as costs are known."""
         return _spent(self._unsaved(), where) + self._ask(lambda reader: reader.spend(where), 0.0)
@@ -281,6 +291,15 @@ class NullLedger:
     def get(self, event_id: str) -> Event | None:
         """The event of that id, or of the one id that begins so; None if it is not among the newest."""
         return _find(list(self._events.values()), event_id)
+
+    def sessions(self, limit: int = 50, *, project: str | None = None) -> list[SessionSum]:
+        """Sums of the sessions with the newest requests, over the newest events."""
+        found = sum_sessions(self._events.values())
+        return [one for one in found if project in (None, one.project)][:limit]
+
+    def violations(self, limit: int = 50, *, kind: str | None = None, rule: str | None = None) -> list[JsonObject]:
+        """The violations among the newest events, newest first."""
+        return chosen_violations(reversed(self._events.values()), kind, rule)[:limit]
 
     def spend(self, where: Filter = ANY) -> float:
         """The same, as far as the newest events tell."""
@@ -404,9 +423,12 @@ class _Writer:
         if connection is None or details is None:
             raise sqlite3.OperationalError("the ledger is not open")
         rows = [row_of(event, details) for event in events]
+        found = [values for event in events if event.violations for values in violations_of(event)]
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany(SAVE, rows)
+            if found:
+                connection.executemany(SAVE_VIOLATION, found)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

@@ -257,7 +257,19 @@ def _budgets(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE events ADD COLUMN budgets TEXT NOT NULL DEFAULT ''")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow, _money, _packed, _budgets)
+def _violations(connection: sqlite3.Connection) -> None:
+    """Where violations are found: the events themselves say what they are."""
+    connection.execute(
+        """
+        CREATE TABLE violations (
+            timestamp TEXT NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL, rule TEXT NOT NULL,
+            PRIMARY KEY (timestamp, event_id, kind, rule)
+        ) WITHOUT ROWID
+        """
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow, _money, _packed, _budgets, _violations)
 
 
 def migrate(connection: sqlite3.Connection) -> int:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterator
 from typing import Protocol
 
+from engine.llm.messages import JsonObject
 from engine.store.event import Event
 from engine.store.retention import Keep
 from engine.store.rows import ANY, Filter
+from engine.store.sums import SessionSum
 
 
 class EventStore(Protocol):
@@ -44,6 +46,12 @@ class EventStore(Protocol):
 
     def spend(self, where: Filter = ANY) -> float:
         """USD spent on the requests that `where` wants, as far as costs are known."""
+
+    def sessions(self, limit: int = 50, *, project: str | None = None) -> list[SessionSum]:
+        """Sums of the sessions with the newest requests, newest first; requests under way are not in them."""
+
+    def violations(self, limit: int = 50, *, kind: str | None = None, rule: str | None = None) -> list[JsonObject]:
+        """The newest violations, each as an event of its own, newest first."""
 
     def events(self, where: Filter = ANY) -> Iterator[Event]:
         """All events that `where` wants, oldest first."""

@@ -13,11 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from engine.llm.messages import JsonObject
 from engine.policy.replay import Record
 from engine.store.detail import Details
 from engine.store.event import Event
 from engine.store.export import RECORDED, record_of_row
 from engine.store.rows import ANY, KNOWN_USD, Condition, Filter, count, fetch, select
+from engine.store.sums import SESSION_COLUMNS, SessionSum, chosen_violations, session_of
 
 BUSY_MS = 2_000
 """How long a statement waits for another process that holds the file."""
@@ -61,6 +63,25 @@ class Reader:
         if found and found[0].id == event_id:
             return found[0]
         return found[0] if len(found) == 1 else None
+
+    def sessions(self, limit: int = 50, *, project: str | None = None) -> list[SessionSum]:
+        """Sums of the sessions with the newest requests, newest first."""
+        clause, values = (" WHERE project = ?", (project,)) if project is not None else ("", ())
+        query = f"SELECT {SESSION_COLUMNS} FROM sessions{clause} ORDER BY last DESC LIMIT ?"  # noqa: S608
+        with self._lock:
+            return [session_of(row) for row in self._connection.execute(query, (*values, limit))]
+
+    def violations(self, limit: int = 50, *, kind: str | None = None, rule: str | None = None) -> list[JsonObject]:
+        """The newest violations, each as an event of its own, newest first."""
+        asked = [(f"{name} = ?", value) for name, value in (("kind", kind), ("rule", rule)) if value is not None]
+        clause = " WHERE " + " AND ".join(condition for condition, _ in asked) if asked else ""
+        query = f"SELECT DISTINCT event_id FROM violations{clause} ORDER BY timestamp DESC, event_id DESC LIMIT ?"  # noqa: S608
+        with self._lock:
+            names = [row[0] for row in self._connection.execute(query, (*(value for _, value in asked), limit))]
+            found: list[Event] = []
+            for name in names:
+                found += fetch(self._connection, self._details, ANY, extra=[("id = ?", (name,))], order="id", limit=1)
+        return chosen_violations(found, kind, rule)[:limit]
 
     def spend(self, where: Filter = ANY) -> float:
         """USD spent on the requests that `where` wants, as far as costs are known."""

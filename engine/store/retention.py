@@ -45,6 +45,7 @@ def forget(connection: sqlite3.Connection, keep: Keep, now: datetime) -> bool:
             (bound, STEP),
         ).rowcount
         oldest = connection.execute("SELECT min(timestamp) FROM events").fetchone()[0] or bound
+        connection.execute("DELETE FROM violations WHERE timestamp < ?", (oldest,))
         connection.execute("DELETE FROM sessions WHERE last < ?", (oldest,))
         connection.execute("DELETE FROM dictionaries WHERE until < ?", (oldest,))
         connection.execute("DELETE FROM usage WHERE slot < ?", (timestamp_of(now - timedelta(days=SUMS_DAYS)),))

@@ -31,6 +31,8 @@ SAVE = (
 )
 """Writes an event, or overwrites what is there of it."""
 
+SAVE_VIOLATION = "INSERT OR IGNORE INTO violations (timestamp, event_id, kind, rule) VALUES (?, ?, ?, ?)"
+
 _COLUMN_KEYS = tuple(KEYS[name] for name in COLUMNS)
 
 
@@ -40,6 +42,11 @@ def row_of(event: Event, details: Details) -> tuple[Any, ...]:
     for key in _COLUMN_KEYS:
         rest.pop(key, None)
     return (*[_cell(getattr(event, name)) for name in COLUMNS], details.pack(rest, event.timestamp))
+
+
+def violations_of(event: Event) -> list[tuple[str, ...]]:
+    """Values for `SAVE_VIOLATION`."""
+    return [(event.timestamp, event.id, said["kind"], _cell(said["rule"])) for said in event.violations]
 
 
 def event_of(row: Sequence[Any], details: Details) -> Event:

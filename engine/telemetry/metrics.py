@@ -72,6 +72,9 @@ class Metrics:
             "sbgw_errors_total", "Requests that failed, by error class.", ("protocol", "error_class")
         )
         self._losses = Counter("sbgw_losses_total", "What translations lost, by loss code.", ("code",))
+        self._violations = Counter(
+            "sbgw_policy_violations_total", "Rules broken, by rule and by what came of it.", ("kind", "rule")
+        )
         self._shadow = Counter(
             "sbgw_shadow_requests_total", "Requests by how the shadow policy's decision differs.", ("policy", "change")
         )
@@ -81,7 +84,7 @@ class Metrics:
             ("policy", "side"),
         )
         self._families = (
-            self._shadow, self._shadow_cost,
+            self._shadow, self._shadow_cost, self._violations,
             self._requests, self._tokens, *self._money.families, self._duration, self._first_event, self._cache,
             self._cached_prompts, self._attempts, self._fallbacks, self._errors, self._losses,
         )  # fmt: skip
@@ -110,6 +113,8 @@ class Metrics:
         if event.cached_input_tokens is not None:
             self._cached_prompts.add((provider, model, "hit" if event.cached_input_tokens else "miss"))
         self._observe_troubles(event)
+        for violation in event.violations:
+            self._violations.add((violation["kind"], self._name(violation["rule"] or "no_candidate")))
         if event.shadow:
             self._observe_shadow(event)
 

@@ -406,3 +406,60 @@ async def test_without_telemetry_the_newest_are_in_memory() -> None:
 def _statuses(path: Path) -> list[str]:
     with read_only(path) as reader:
         return [found.status for found in reader.events()]
+
+
+VIOLATION = {"kind": "denied", "rule": "no-secrets", "reason": "GATE_DENY", "section": "deny", "tags": ["secrets"]}
+WATCHED = {"kind": "would_deny", "rule": "watched", "reason": "SHADOW_DENY", "section": "deny"}
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+async def test_violations_are_events_of_their_own(path: Path, *, in_file: bool) -> None:
+    """Newest first, each with who and under which policy; by kind and by rule."""
+    ledger = Ledger(path) if in_file else NullLedger()
+    ledger.start()
+    made = [
+        event(1, project="shop", policy="p@1", violations=(VIOLATION, WATCHED)),
+        event(2),
+        event(3, session_id="s-1", violations=(WATCHED,)),
+    ]
+    for one in made:
+        await ledger.complete(one)
+        await ledger.complete(one)
+    found = ledger.violations()
+    assert [said["id"] for said in found] == [f"{made[2].id}-1", f"{made[0].id}-1", f"{made[0].id}-2"]
+    assert found[1] == {
+        "id": f"{made[0].id}-1", "eventId": made[0].id, "timestamp": made[0].timestamp, "client": "claude-code",
+        "project": "shop", "policy": "p@1", "status": "success", **VIOLATION,
+    }  # fmt: skip
+    assert [said["rule"] for said in ledger.violations(kind="denied")] == ["no-secrets"]
+    assert [said["kind"] for said in ledger.violations(rule="watched")] == ["would_deny"] * 2
+    assert len(ledger.violations(1)) == 1
+    await asyncio.to_thread(ledger.close)
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+async def test_sessions_are_summed(path: Path, *, in_file: bool) -> None:
+    """Both stores give the same sums: newest session first, what is open or without a session left out."""
+    ledger = Ledger(path) if in_file else NullLedger()
+    ledger.start()
+    made = [
+        event(1, session_id="a", project="shop", cost_estimate_usd=0.5, input_tokens=10, selected_model="m"),
+        event(2, session_id="b", status="error"),
+        event(3, session_id="a", wasted_usd=0.25, output_tokens=5),
+        event(4),
+    ]
+    for one in made:
+        await ledger.complete(one)
+    ledger.open(event(5, session_id="c", status="open"))
+    shown = [one.to_json() for one in ledger.sessions()]
+    assert [(one["id"], one["requests"], one["failed"], one["unpriced"]) for one in shown] == [
+        ("a", 2, 0, 1),
+        ("b", 1, 1, 0),
+    ]
+    assert shown[0] == {
+        "id": "a", "started": made[0].timestamp, "last": made[2].timestamp, "client": "claude-code", "project": "shop",
+        "model": "m", "requests": 2, "failed": 0, "unpriced": 1, "inputTokens": 10, "outputTokens": 5,
+        "cachedInputTokens": 0, "cacheWriteTokens": 0, "costUsd": 0.75,
+    }  # fmt: skip
+    assert [one.id for one in ledger.sessions(project="shop")] == ["a"]
+    await asyncio.to_thread(ledger.close)
