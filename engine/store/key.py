@@ -25,7 +25,7 @@ def gateway_key(state: Path, environ: Mapping[str, str]) -> tuple[str, bool]:
             return key, False
     except FileNotFoundError:
         pass
-    return _make(path), False
+    return _make(state / "key"), False
 
 
 def named_key(state: Path, name: str) -> str:
