@@ -269,7 +269,15 @@ def _violations(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_events, _inputs, _shadow, _money, _packed, _budgets, _violations)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _events,
+    _inputs,
+    _shadow,
+    _money,
+    _packed,
+    _budgets,
+    _violations,
+)
 
 
 def migrate(connection: sqlite3.Connection) -> int:
