@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from engine.shadow import Shadow
     from engine.stages.bill import Bill
     from engine.stages.client_stream import ClientStream
+    from engine.stages.tape import Tape
     from engine.store.prefixes import Look, Prefixes
     from engine.store.protocol import EventStore
     from engine.store.purse import Hold, Purses
     from engine.store.redaction import Redactor
     from engine.store.sessions import Sessions
+    from engine.store.traces import TraceStore
     from engine.telemetry.metrics import Metrics
 
 
@@ -169,6 +171,8 @@ class Exchange:
     """Set when a model's tool calls are checked."""
     answer: Answer | None = None
     error: GatewayError | None = None
+    tape: Tape | None = None
+    """Set when the exchange is traced."""
     stream: ClientStream | None = None
     """Set when the client asked for a stream."""
     reply: Reply | None = None
@@ -227,3 +231,5 @@ class Services:
     purses: Purses
     """What is spent and reserved of the policy's budgets."""
     simulated: Simulated
+    traces: TraceStore | None = None
+    """None where there is no folder for them."""

@@ -42,6 +42,7 @@ from engine.store.redaction import Redactor
 from engine.store.retention import Keep
 from engine.store.rows import Filter
 from engine.store.sessions import Sessions
+from engine.store.traces import MIB, TraceStore
 from engine.telemetry.metrics import Metrics
 
 
@@ -79,9 +80,11 @@ class Gateway:
         simulated: Simulated | None = None,
         shadow: Policy | None = None,
         secrets: Iterable[str] = (),
+        trace: bool = False,
     ) -> None:
         """`state` is the folder of the ledger; None keeps events in memory only. `shadow` only watches. `secrets` are values
-        that are written nowhere, beside the providers' keys: the gateway's own. Raises PolicyInvalid.
+        that are written nowhere, beside the providers' keys: the gateway's own. `trace` keeps all prompts and answers.
+        Raises PolicyInvalid.
         """
         prices = PriceTable.load(policy.models.values(), policy.providers)
         self.loaded = _loaded(policy, prices)
@@ -128,6 +131,7 @@ class Gateway:
             spend=self._spent.at,
             purses=Purses(ledger.spend),
             simulated=simulated or SimulatedProvider(),
+            traces=_traces(state, policy, self.log, trace) if state is not None else None,
         )
 
     async def start(self) -> None:
@@ -149,6 +153,8 @@ class Gateway:
         if self._health_file is not None and self.services.health.changed:
             await asyncio.to_thread(self._health_file.save, self._health())
         await asyncio.to_thread(self.services.ledger.close)
+        if self.services.traces is not None:
+            await asyncio.to_thread(self.services.traces.close)
 
     def swap(self, policy: Policy) -> None:
         """Serve new requests by `policy`; those under way keep theirs. Raises PolicyInvalid and changes nothing then."""
@@ -160,6 +166,8 @@ class Gateway:
         self.services = replace(self.services, credentials=credentials, redactor=self._redactor, prices=prices)
         self.loaded = loaded
         self.services.ledger.keep(_keep(policy))
+        if self.services.traces is not None:
+            self.services.traces.limit = policy.settings.trace_mib * MIB
         self._keep_policy()
 
     def _events_since(self, moment: datetime) -> Iterable[Event]:
@@ -249,6 +257,10 @@ def _loaded(policy: Policy, prices: PriceTable) -> Loaded:
     """`policy` with its price facts filled in, and its graph proved. Raises PolicyInvalid."""
     priced = policy.priced(prices.rates())
     return Loaded(priced, compile_pipeline(priced))
+
+
+def _traces(state: Path, policy: Policy, log: Callable[..., None], everything: bool) -> TraceStore:
+    return TraceStore(state / "traces", limit=policy.settings.trace_mib * MIB, log=log, everything=everything)
 
 
 def _shadow(policy: Policy) -> Shadow:

@@ -28,6 +28,7 @@ _COMMANDS: Mapping[str, str] = {
     "providers": "engine.cli.providers:providers",
     "events": "engine.cli.events:events",
     "cost": "engine.cli.cost:cost",
+    "trace": "engine.cli.trace:trace",
     "shadow": "engine.cli.shadow:shadow",
     "key": "engine.cli.key:key",
 }

@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     metavar="NAME|FILE",
     help="A second policy that only watches: its decisions are recorded beside the real ones (`sbgw shadow`).",
 )
+@click.option(
+    "--trace",
+    is_flag=True,
+    help="Keep all prompts and answers as traces, secrets taken out (`sbgw trace`). Without it none is kept.",
+)
 @state_option
 def run(
     policy: str | None,
@@ -51,6 +56,7 @@ def run(
     host: str | None,
     config: Path | None,
     shadow: str | None,
+    trace: bool,
     state_dir: Path | None,
 ) -> None:
     """Serve agents on localhost by a policy.
@@ -61,6 +67,7 @@ def run(
       sbgw run --policy thrifty                a shipped policy
       sbgw run --policy policies/mine.yaml     your own
       sbgw run --shadow policies/next.yaml     serve by default, watch what next.yaml would do
+      sbgw run --trace                         keep full requests and answers, for `sbgw trace`
     """
     try:
         source = PolicySource.find(policy, config)
@@ -75,7 +82,9 @@ def run(
     if bind not in ("127.0.0.1", "localhost", "::1") and loaded.settings.auth == "none":
         fail(f"refusing to listen on {bind} without authentication", "set `settings: {auth: {mode: local-key}}`")
     try:
-        code = _loop(_serve(source, loaded, watcher, (bind, listen_on), state, chosen=state_dir is not None))
+        code = _loop(
+            _serve(source, loaded, watcher, (bind, listen_on), state, chosen=state_dir is not None, trace=trace)
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             fail(f"port {listen_on} is in use", "is the gateway running already? Choose another port with --port")
@@ -103,7 +112,14 @@ def _loop(main: object) -> int:
 
 
 async def _serve(
-    source: PolicySource, policy: Policy, shadow: Policy | None, address: tuple[str, int], state: Path, *, chosen: bool
+    source: PolicySource,
+    policy: Policy,
+    shadow: Policy | None,
+    address: tuple[str, int],
+    state: Path,
+    *,
+    chosen: bool,
+    trace: bool,
 ) -> int:
     """Serve until a signal comes; the exit code. `chosen`: the state folder is not the usual one."""
     from engine.cli.log import log
@@ -115,7 +131,9 @@ async def _serve(
 
     host, port = address
     key, from_environment = gateway_key(state, os.environ)
-    gateway = Gateway(policy, environ=os.environ, state=state, log=log, shadow=shadow, secrets=[key, *source.keys])
+    gateway = Gateway(
+        policy, environ=os.environ, state=state, log=log, shadow=shadow, secrets=[key, *source.keys], trace=trace
+    )
     await gateway.start()
     keys = [key, *source.keys] if policy.settings.auth == "local-key" else []
     named = named_keys(state) if keys else {}

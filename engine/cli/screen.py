@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
+import orjson
 
 from engine.policy.problems import PolicyInvalid
 
@@ -21,6 +22,14 @@ def safe(text: str) -> str:
     return "".join(
         c if (c >= " " and c != "\x7f" and not "\x80" <= c <= "\x9f" and c not in _BIDI) else "\ufffd" for c in text
     )
+
+
+def json_text(value: Any, *, indent: bool = False) -> str:
+    """JSON for a terminal: what `safe` would replace is escaped, so it reads the same and does nothing."""
+    text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 if indent else None).decode()
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(c if c == "\n" or safe(c) == c else f"\\u{ord(c):04x}" for c in text)
 
 
 def fail(message: str, hint: str = "", code: int = CANNOT_RUN) -> NoReturn:

@@ -33,7 +33,11 @@ _MOST_FILES = 1_000
     help="Exit with 1 when fewer of a policy's own rules have been both true and false, and name them.",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json", "junit"]), default="text", show_default=True)
-@click.option("--from-record", metavar="EVENT_ID", help="Print a test made of a recorded request, and stop.")
+@click.option(
+    "--from-record",
+    metavar="EVENT_ID|FILE",
+    help="Print a test made of a recorded request (or of a trace's file), and stop.",
+)
 @state_option
 def test(
     files: Sequence[str],

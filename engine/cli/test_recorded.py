@@ -41,12 +41,27 @@ def print_test(event_id: str, state: Path) -> None:
 def _event(event_id: str, ledger: Path) -> Event:
     from engine.store.ledger import read_only
 
+    if Path(event_id).is_file():
+        return _exported(Path(event_id))
     if not ledger.exists():
         fail("no requests are recorded yet", "start the gateway with `sbgw run`", PROBLEMS)
     with read_only(ledger) as reader:
         event = reader.get(event_id)
     if event is None:
         fail(f"no event '{event_id}'", "`sbgw events` lists them", PROBLEMS)
+    return event
+
+
+def _exported(path: Path) -> Event:
+    """The first event of a file: an export's line, or a trace."""
+    from engine.store.export import ExportInvalid, read_export
+
+    try:
+        event = next(read_export(path.read_bytes().splitlines()), None)
+    except (OSError, ExportInvalid) as error:
+        fail(f"cannot use {path}: {error}")
+    if event is None:
+        fail(f"{path} holds no event", code=PROBLEMS)
     return event
 
 

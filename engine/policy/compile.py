@@ -26,6 +26,7 @@ from engine.policy.model import (
     ClassRule,
     DenyRule,
     Fallback,
+    KeepRule,
     OverrideRule,
     Policy,
     RequireRule,
@@ -79,6 +80,7 @@ def compile_policy(
         answers=AnswerSettings(**_plain(root.get("answers"))),
         steps=compiler.steps(),
         budgets=tuple(limits.budgets.values()),
+        trace=compiler.keep_rules("trace"),
         rates=own_rates(catalogue.models),
         read=frozenset(scope.read),
     )
@@ -229,6 +231,14 @@ class _Compiler:
             status = node.get("status")
             number = int(status.plain()) if status is not None else 403
             rules.append(DenyRule(**_shared(node, "deny"), when=when, status=number, message=message, candidate=late))
+        return tuple(rules)
+
+    def keep_rules(self, *path: str) -> tuple[KeepRule, ...]:
+        rules: list[KeepRule] = []
+        for node in _rules(self._root.get(*path)):
+            when = self._condition(node, "when", request=True)
+            if when is not None:
+                rules.append(KeepRule(**_shared(node, "next"), when=when))
         return tuple(rules)
 
     def steps(self) -> tuple[Step, ...]:

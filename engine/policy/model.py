@@ -47,6 +47,7 @@ class Settings:
     keep_mib: int = 2048
     store_prompts: bool = False
     redact_secrets: bool = True
+    trace_mib: int = 256
     max_body_mib: int = 32
     timezone: str = ""
     """IANA name of the place whose clocks count; empty for this machine's own."""
@@ -133,6 +134,17 @@ class DenyRule(Rule):
     candidate: bool = False
     """It reads facts of a candidate, so it is asked for each."""
     reason: Reason = "GATE_DENY"
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class KeepRule(Rule):
+    """Says what is kept of a request: its trace."""
+
+    when: Expression
+
+    def wants(self, facts: Mapping[str, Any]) -> bool:
+        """Whether the rule is in force and holds."""
+        return not self.shadow and self.when.holds(facts)
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -243,6 +255,7 @@ class Policy:
     steps: tuple[Step, ...]
     budgets: tuple[Budget, ...] = ()
     """What they do stands among the overrides and the deny rules."""
+    trace: tuple[KeepRule, ...] = ()
     rates: Rates = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
     """What the checks found that is no error."""

@@ -15,7 +15,7 @@ from engine.policy.migrate import VERSION
 from engine.policy.model import Policy
 
 _ORDER = (
-    "signals", "vars", "pipeline", "overrides", "classify", "routes", "gate", "fallback", "answers", "cache", "budgets", "settings",
+    "signals", "vars", "pipeline", "overrides", "classify", "routes", "gate", "fallback", "answers", "cache", "budgets", "trace", "settings",
     "providers", "models",
 )  # fmt: skip
 """Sections in the order in which a request meets them; rows last."""

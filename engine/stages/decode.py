@@ -16,6 +16,7 @@ from engine.llm.messages import JsonObject
 from engine.policy.decide import begin
 from engine.policy.estimates import hinted
 from engine.policy.facts import FactContext, build
+from engine.stages import tape
 from engine.stages.client_stream import ClientStream
 from engine.stages.record import open_event
 from engine.stages.stage import Stage
@@ -32,10 +33,11 @@ class Decode(Stage):
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
         prepare(exchange, services)
+        tape.begin(exchange, services)
         services.ledger.open(cleaned(open_event(exchange), services.redactor))
         if exchange.survey is not None and exchange.survey.stream:
             interval = exchange.policy.settings.keepalive_seconds
-            exchange.stream = ClientStream(exchange.responder, interval, {"x-sbgw-event": exchange.id})
+            exchange.stream = ClientStream(exchange.tape or exchange.responder, interval, {"x-sbgw-event": exchange.id})
         return None
 
 

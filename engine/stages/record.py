@@ -10,6 +10,7 @@ from engine.exchange import Attempt, Exchange, Services
 from engine.llm.protocol import Tapped
 from engine.policy.availability import availability_json
 from engine.policy.violations import tags, violations
+from engine.stages import tape
 from engine.stages.bill import Bill, bill
 from engine.stages.stage import Stage
 from engine.store.cleaning import cleaned
@@ -32,6 +33,7 @@ class Record(Stage):
             services.limits.settle(exchange.attempts[-1].taken, used)
         _remember(exchange, services)
         services.metrics.observe(event)
+        tape.end(exchange, services, event)
         await services.ledger.complete(event)
         return None
 
