@@ -97,19 +97,15 @@ class Gateway:
         credentials = Credentials(policy.providers.values(), environ)
         self._redactor = self._knowing(credentials)
         self._ids = Ids()
-        keep = state is not None and policy.settings.telemetry_enabled
-        self.policies = PolicyStore(state) if keep and state is not None else None
+        recorded = state if policy.settings.telemetry_enabled else None
+        self.policies = PolicyStore(recorded) if recorded is not None else None
         """Policies that requests were decided by, for explanations; None when nothing is recorded."""
         self._spent = _SpendClock()
         self._health_file = HealthFile(state, self.log) if state is not None else None
         self._saving: asyncio.Future[None] | None = None
         self.started_at = time.time()
         limits = Limits(time.monotonic, lambda: datetime.now().astimezone())
-        ledger: EventStore = (
-            Ledger(state / "ledger.sqlite", log=self.log, keep=_keep(policy))
-            if keep and state is not None
-            else NullLedger()
-        )
+        ledger = _ledger(recorded, policy, self.log)
         self.services = Services(
             protocols=PROTOCOLS,
             credentials=credentials,
@@ -257,6 +253,10 @@ def _loaded(policy: Policy, prices: PriceTable) -> Loaded:
     """`policy` with its price facts filled in, and its graph proved. Raises PolicyInvalid."""
     priced = policy.priced(prices.rates())
     return Loaded(priced, compile_pipeline(priced))
+
+
+def _ledger(state: Path | None, policy: Policy, log: Callable[..., None]) -> EventStore:
+    return NullLedger() if state is None else Ledger(state / "ledger.sqlite", log=log, keep=_keep(policy))
 
 
 def _traces(state: Path, policy: Policy, log: Callable[..., None], everything: bool) -> TraceStore:
