@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 from engine.cli.clients import short
 from engine.cli.screen import safe
 from engine.cli.setup import key_expression
 from engine.gateway import Gateway
+from engine.policy.endings import endings
 
 
 def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool, chosen: bool = False) -> str:
@@ -31,6 +33,7 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool, c
     key = key_expression(state if chosen else None)
     lines = [
         f"policy      {policy.label}" + (f"   {warnings} warnings: `sbgw check`" if warnings else ""),
+        *(f"ending      {model.ref} {words}" for model, words in endings(policy, date.today())),  # noqa: DTZ011
         f"providers   ready: {', '.join(ready) or 'none'}",
         *_wrapped("            local, not asked whether they run: ", local),
         *_wrapped("            no key: ", wanting),

@@ -202,6 +202,10 @@ _RULES: Mapping[str, Check] = {
         "Two rules of a list have the same condition. The second one of a first-match list can never decide; elsewhere it repeats "
         "what is said already."
     ),
+    "route-ends": _warning(
+        "A route leads to a model that its vendor retires within 60 days, or has retired. From that day on requests fall back or "
+        "fail there. Name its successor; the date is the row's `ends`."
+    ),
     "shadow-old": _warning(
         "A rule has been in shadow for over 30 days, counted from `since`. Look at what it would have done (`sbgw shadow`, `sbgw "
         "events`), then enforce it or take it out."

@@ -13,6 +13,7 @@ from engine.llm.catalogue import Model
 from engine.policy.candidates import model_facts
 from engine.policy.cel import ExprError
 from engine.policy.conditions import conditions
+from engine.policy.endings import endings
 from engine.policy.entries import ASKED_FOR
 from engine.policy.expression import Expression
 from engine.policy.model import CLASSES, DEFAULT_CLASS, Entry, Policy, RequireRule, Rule
@@ -36,6 +37,7 @@ def lint(policy: Policy, *, today: date | None = None, sound: bool = True) -> li
         *_unreachable_entries(root),
         *_duplicates(root),
         *(_old_shadows(policy, root, today) if today is not None else ()),
+        *(_ending_models(policy, root, today) if today is not None and sound else ()),
     ]
     if sound:
         found += [*_classes(policy, root), *_emptied_routes(policy, root), *_unused(policy, root)]
@@ -91,6 +93,24 @@ def _unreachable_entries(root: Node) -> Iterator[Problem]:
                 yield use.problem("route-unreachable", message, level="warning")
             elif entry.get("when") is None and not entry.flawed:
                 seen[str(use.value)] = use
+
+
+def _ending_models(policy: Policy, root: Node, today: date) -> Iterator[Problem]:
+    """Routes that lead to models their vendors retire."""
+    told = {model.ref: words for model, words in endings(policy, today)}
+    for route in _routes(root):
+        for entry in route.items:
+            use = entry.get("use") if entry.map else entry
+            if use is None or (words := told.pop(str(use.value), None)) is None:
+                continue
+            hint = "name another model; `sbgw models --live` asks the vendor"
+            yield use.problem("route-ends", f"'{use.value}' {words}, its vendor says", hint=hint, level="warning")
+    models = root.get("models")
+    for ref, words in told.items():
+        row = models.map.get(ref) if models is not None else None
+        if row is not None:
+            message = f"'{ref}', chosen for its class, {words}, its vendor says"
+            yield row.problem("route-ends", message, level="warning", at_key=True)
 
 
 def _routes(root: Node) -> Iterator[Node]:
