@@ -86,8 +86,10 @@ async def ask(policy: Policy, environ: Mapping[str, str], *, only: str = "") -> 
     from engine.providers.credentials import Credentials
     from engine.providers.live import live_models
     from engine.providers.transport import Transport
+    from engine.store.redaction import Redactor
 
     credentials = Credentials(policy.providers.values(), environ)
+    redactor = Redactor(credentials.secrets)
     transport = Transport()
     await transport.start()
 
@@ -104,6 +106,7 @@ async def ask(policy: Policy, environ: Mapping[str, str], *, only: str = "") -> 
         try:
             listing.listed = await live_models(provider, PROTOCOLS, credentials, transport)
         except ProviderError as error:
+            redactor.scrub(error)
             listing.error = error.message
         else:
             _fill(policy, listing)

@@ -20,30 +20,26 @@ _PAGES = 20
 async def live_models(
     provider: Provider, protocols: Mapping[str, WireProtocol], credentials: Credentials, transport: Transport
 ) -> list[ListedModel]:
-    """Every model that `provider` lists, page by page. Raises ProviderError, its words cleaned of keys."""
+    """Every model that `provider` lists, page by page. Raises ProviderError, in the provider's words."""
     wire = protocols[next(iter(provider.endpoints))]
     headers = {**provider.quirks.headers, **wire.auth_headers(provider, credentials.key(provider))}
     url = credentials.base_url(provider, wire.name) + provider.models_path
     found: dict[str, ListedModel] = {}
     after = ""
-    try:
-        for _ in range(_PAGES):
-            page = f"{url}?after_id={quote(after)}" if after else url
-            upstream = await transport.send(page, headers=headers, body=b"", timeouts=provider.timeouts, method="GET")
-            raw = await upstream.read()
-            if upstream.status >= 400:
-                raise wire.decode_error(upstream.status, raw, upstream.headers)
-            try:
-                payload = orjson.loads(raw)
-            except orjson.JSONDecodeError:
-                raise ProviderError("the provider's answer is not JSON", meaning="broken") from None
-            for model in read_models(payload):
-                found.setdefault(model.name, model)
-            following = next_page(payload)
-            if not following or following == after:
-                break
-            after = following
-    except ProviderError as error:
-        credentials.scrub(error)
-        raise
+    for _ in range(_PAGES):
+        page = f"{url}?after_id={quote(after)}" if after else url
+        upstream = await transport.send(page, headers=headers, body=b"", timeouts=provider.timeouts, method="GET")
+        raw = await upstream.read()
+        if upstream.status >= 400:
+            raise wire.decode_error(upstream.status, raw, upstream.headers)
+        try:
+            payload = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            raise ProviderError("the provider's answer is not JSON", meaning="broken") from None
+        for model in read_models(payload):
+            found.setdefault(model.name, model)
+        following = next_page(payload)
+        if not following or following == after:
+            break
+        after = following
     return list(found.values())
