@@ -20,6 +20,7 @@ RANK = {
     "telemetry": 1,
     "exchange": 2,
     "stages": 3,
+    "probe": 3,
     "pipeline": 4,
     "gateway": 5,
     "explained": 5,

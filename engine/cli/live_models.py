@@ -82,9 +82,9 @@ class Listing:
 
 async def ask(policy: Policy, environ: Mapping[str, str], *, only: str = "") -> list[Listing]:
     """The lists of all providers that are ready, or of the one named, asked at once."""
+    from engine.probe.live_list import live_models
     from engine.protocols.registry import PROTOCOLS
     from engine.providers.credentials import Credentials
-    from engine.providers.live import live_models
     from engine.providers.transport import Transport
     from engine.store.redaction import Redactor
 
