@@ -159,6 +159,8 @@ class Exchange:
     survey: Survey | None = None
     prefix: Look | None = None
     """What is warm for the prompt."""
+    prompt: str = ""
+    """Digest of what the user has just said (`engine.store.sessions.prompt_digest`)."""
     facts: Facts = field(default_factory=dict)
     case: Case | None = None
     decision: Decision | None = None

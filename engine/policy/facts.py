@@ -105,6 +105,8 @@ class FactContext:
     """Local time, with its zone."""
     day_usd: float = 0.0
     month_usd: float = 0.0
+    repeats: int = 0
+    """Times that the newest prompt was answered before."""
     pinned_model: str = ""
     pinned_class: str = ""
     secrets: int = 0
@@ -124,6 +126,7 @@ def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
             "requests": history.requests if history else 0,
             "tool_errors": history.tool_errors if history else 0,
             "invalid_calls": history.invalid_calls if history else 0,
+            "repeats": context.repeats,
             "model": history.model if history else "",
             "cost_usd": history.cost_usd if history else 0.0,
             "output_tokens": history.output_tokens if history else 0,

@@ -22,6 +22,7 @@ from engine.stages.record import open_event
 from engine.stages.stage import Stage
 from engine.store.cleaning import cleaned
 from engine.store.prefixes import Look, warm_facts
+from engine.store.sessions import prompt_digest
 
 _MAX_DEPTH_MESSAGE = "the request's JSON is nested too deeply"
 
@@ -49,18 +50,21 @@ def prepare(exchange: Exchange, services: Services) -> None:
     session = identity.session or survey.session
     spent = services.spend(exchange.wall)
     look = exchange.prefix = look_up(exchange, services, session)
+    history = services.sessions.get(session)
+    exchange.prompt = prompt_digest(survey.newest_user_text, role=survey.last_role, agent=identity.agent)
     exchange.facts = build(
         survey,
         FactContext(
             protocol=exchange.wire.name,
             identity=identity,
             session=session,
-            history=services.sessions.get(session),
+            history=history,
             draw=session or exchange.id,
             body_bytes=len(exchange.raw),
             now=exchange.wall,
             day_usd=spent.day_usd,
             month_usd=spent.month_usd,
+            repeats=history.prompts.get(exchange.prompt, 0),
             pinned_model=exchange.headers.get("x-sbgw-model", ""),
             pinned_class=exchange.headers.get("x-sbgw-class", ""),
             secrets=_secrets(exchange, services, body),

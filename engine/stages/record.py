@@ -188,6 +188,7 @@ def _remember(exchange: Exchange, services: Services) -> None:
         model=exchange.answer.candidate.ref if exchange.answer else "",
         tool_results=request["tool_results"],
         tool_errors=request["tool_errors"],
+        prompt=exchange.prompt,
         cost_usd=exchange.bill.total_usd if exchange.bill else None,
         invalid_calls=exchange.calls.invalid if exchange.calls else 0,
         output_tokens=usage.output_tokens if usage else None,

@@ -134,7 +134,7 @@ def test_history_and_money_are_passed_on() -> None:
     warm = {"warm": {"p/m": 900}, "warm_model": "p/m", "warm_tokens": 900}
     found = facts(history=Seen(), day_usd=1.5, month_usd=9.0, prefix=warm)
     assert found["session"] == {
-        "id": "s", "bucket": bucket("s"), "requests": 3, "tool_errors": 1, "invalid_calls": 2, "model": "p/m", "cost_usd": 0.5,
+        "id": "s", "bucket": bucket("s"), "requests": 3, "tool_errors": 1, "invalid_calls": 2, "repeats": 0, "model": "p/m", "cost_usd": 0.5,
         "output_tokens": 250, **warm, "prefix_break": "", "prefix_break_tokens": 0, "prefix_break_usd": 0.0,
     }  # fmt: skip
     assert found["budget"] == {"day_usd": 1.5, "month_usd": 9.0}
