@@ -199,6 +199,8 @@ _CODES: Mapping[str, Meaning] = {
     "content_policy_violation": "content_policy",
     "cyber_policy_violation": "content_policy",
     "moderation_blocked": "content_policy",
+    "invalid_value": "invalid_request",
+    "invalid_parameter_combination": "invalid_request",
     "timeout_error": "timeout",
     "tool_use_failed": "broken",
     "server_error": "server_error",
