@@ -100,6 +100,8 @@ class Tapped:
     """The first real content has been seen (the commit point)."""
     finished: bool = False
     """The protocol's terminal event has been seen."""
+    over: bool = False
+    """Nothing that comes now belongs to the answer: its very last event has been seen."""
     stop: StopReason | None = None
     usage: Usage | None = None
     model: str = ""

@@ -315,8 +315,8 @@ def _corrected(meaning: Meaning, status: int, body: ErrorBody) -> Meaning:
             return "quota"
         case "quota" if status == 429 and body.wait is not None and body.wait <= _SHORT_WAIT:
             return "rate_limit"
-        case "server_error" if status in (503, 529):
-            return "overloaded"  # the status says more than the word
+        case "server_error" if status in _STATUSES and status >= 500:
+            return _STATUSES[status]  # the status says more than the word
         case "overloaded" if status in _CLIENT_SIDE and status != 413 and not body.type and not body.code:
             return _STATUSES.get(status, "invalid_request")
     return meaning

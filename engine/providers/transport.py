@@ -25,6 +25,10 @@ MAX_ANSWER = 64 * 1024 * 1024
 MAX_STREAM = 256 * 1024 * 1024
 """Bytes of one streamed answer: 128,000 tokens with every token in its own 1 kB event are half of it."""
 
+UNPACKED, RATIO = 4 * 1024 * 1024, 100
+"""Bytes that any compressed answer may inflate to; beyond them, no more than so many times what was sent. Real answers shrink to
+a fifth or a twentieth; a bomb is found out after milliseconds."""
+
 _IN_PIECES = 1024 * 1024
 """Bytes from which a request is written piece by piece, so that a slow provider does not hold it in a socket's buffer."""
 
@@ -118,10 +122,12 @@ class HTTPUpstream:
         "_inflate",
         "_last",
         "_loop",
+        "_packed",
         "_reading",
         "_response",
         "_timeouts",
         "_timer",
+        "_unpacked",
         "headers",
         "status",
     )
@@ -136,6 +142,7 @@ class HTTPUpstream:
         self._deadline = self._last + timeouts.total
         self._expired: str = ""
         self._reading = False
+        self._packed = self._unpacked = 0
         self._inflate = _inflater(self.headers.get("content-encoding", ""))
         self._timer = self._loop.call_at(min(self._deadline, self._last + timeouts.idle), self._watch)
 
@@ -188,11 +195,14 @@ class HTTPUpstream:
 
     def _inflated(self, data: bytes) -> bytes:
         assert self._inflate is not None
+        self._packed += len(data)
+        room = max(UNPACKED, RATIO * self._packed) - self._unpacked
         try:
-            out = self._inflate.decompress(data, MAX_ANSWER)
+            out = self._inflate.decompress(data, room)
         except zlib.error:
             raise ProviderError("the provider's compressed answer is damaged", meaning="broken") from None
-        if self._inflate.unconsumed_tail:
+        self._unpacked += len(out)
+        if self._inflate.unconsumed_tail or self._unpacked >= max(UNPACKED, RATIO * self._packed):
             raise ProviderError("the provider's compressed answer is too large", meaning="broken")
         return out
 

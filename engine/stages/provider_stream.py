@@ -48,24 +48,30 @@ class RelayedFrames:
     def feed(self, chunk: bytes) -> bytes:
         """The frames that may pass. Raises ProviderError for a frame that is too large."""
         self._length += len(chunk)
-        failed, at = self.tapped.error is not None, 0
+        over, seen, ours, fine = self.tapped.over, 0, 0, 0
         for event in self._parser.feed(chunk):
+            seen += 1
+            if self.tapped.over:
+                continue
             self._heard.frame(event.data)
             self.tapped = self._tap.feed(event)
-            at += self.tapped.error is None
+            ours += 1
+            fine += self.tapped.error is None
         data = self._held + chunk if self._held else chunk
         if behind := self._length - self._parser.consumed:
             data, self._held = data[:-behind], data[-behind:]
         else:
             self._held = b""
-        if self.tapped.error is None:
+        if fine == seen and not over and self.tapped.error is None:
             return data
-        start = 0 if failed or not at else SSEParser().feed_spans(data)[at - 1][1]
-        self._withheld += data[start:]
-        return data[:start]
+        ends = [0, *(end for _, end in SSEParser().feed_spans(data))] if ours else [0]
+        self._withheld += data[ends[fine] : ends[ours] if self.tapped.over else len(data)]
+        return data[: ends[fine]]
 
     def close(self) -> bytes:
         """The stream has ended: what was kept, if it ends the answer."""
+        if self.tapped.over:
+            return self._withheld
         for event in self._parser.close():
             self.tapped = self._tap.feed(event)
         self.tapped = self._tap.close()

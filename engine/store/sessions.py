@@ -34,14 +34,13 @@ class SessionHistory:
     """Answers whose tokens were counted."""
     answered: int = 0
     """Tokens of all of them."""
+    prompts: Mapping[str, int] = field(default_factory=dict)
+    """Digest of a prompt → how often it was answered; the newest few."""
 
     @property
     def output_tokens(self) -> int:
         """Tokens of a mean answer, 0 while none was counted."""
         return self.answered // self.answers if self.answers else 0
-
-    prompts: Mapping[str, int] = field(default_factory=dict)
-    """Digest of a prompt → how often it was answered; the newest few."""
 
 
 _NEW = SessionHistory()

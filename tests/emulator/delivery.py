@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from tests.emulator.faults import HTML, Fault
+from tests.emulator.odd import ODD
 from tests.emulator.refusal import Refusal
 from tests.emulator.wires import Reply, State, Wire
 
@@ -38,6 +39,8 @@ class Delivery:
         """The answer, spoilt by `fault` if there is one."""
         if fault is None:
             return await (self._stream(reply.frames) if reply.frames else self._whole(reply))
+        if fault.kind in ODD:
+            return await ODD[fault.kind](self, reply, fault)
         if fault.kind.startswith("slow"):
             return await self._late(reply, fault)
         early = await self._early(fault)
@@ -71,6 +74,8 @@ class Delivery:
         match fault.kind:
             case "html502":
                 return web.Response(status=502, text=HTML, content_type="text/html", headers=headers)
+            case "520":
+                return web.Response(status=520, text=HTML, content_type="text/html", headers=headers)
             case "html200":
                 return web.Response(text=HTML, content_type="text/html", headers=headers)
             case "empty200":

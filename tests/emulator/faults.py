@@ -41,6 +41,34 @@ Kind = Literal[
     "empty200",  # status 200 and no body
     "bad-json",  # status 200 and half a JSON object, or a broken frame
     "redirect",  # 307 to `location`
+    "408",
+    "418",  # a status that nobody has heard of
+    "502",
+    "504",
+    "520",  # of a content network, with its page
+    # what these do stands in tests/emulator/odd.py
+    "missing-terminal",
+    "duplicate-terminal",
+    "oversized-frame",
+    "invalid-utf8",
+    "wrong-type",
+    "no-type",
+    "json-for-stream",
+    "error-json",
+    "array-json",
+    "html-for-stream",
+    "empty-stream",
+    "comments-only",
+    "endless-pings",
+    "endless-text",
+    "left-open",
+    "slow-drip",
+    "gzip-bomb",
+    "unknown-encoding",
+    "garbage",
+    "cut-headers",
+    "short-body",
+    "unknown-events",
 ]
 
 OPENAI_QUOTA = "You exceeded your current quota, please check your plan and billing details. For more information on this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors."
@@ -58,6 +86,10 @@ STATUS: dict[str, dict[str, Refusal]] = {
         "500": Refusal("Internal server error", 500),
         "503": Refusal("Service unavailable", 503),
         "529": Refusal("Overloaded", 529),
+        "408": Refusal("Request timed out", 408),
+        "418": Refusal("I am a teapot", 418),
+        "502": Refusal("Bad gateway", 502),
+        "504": Refusal("Gateway timeout", 504),
         "quota": Refusal(
             "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.",
             400,
@@ -86,6 +118,10 @@ STATUS: dict[str, dict[str, Refusal]] = {
             code="server_is_overloaded",
         ),
         "529": Refusal("Overloaded", 529, type="overloaded_error"),
+        "408": Refusal("Request timed out", 408),
+        "418": Refusal("I am a teapot", 418),
+        "502": Refusal("Bad gateway", 502),
+        "504": Refusal("Gateway timeout", 504),
         "quota": Refusal(OPENAI_QUOTA, 429, type="insufficient_quota", code="insufficient_quota"),
         "context": Refusal(
             "Your input exceeds the context window of this model. Please adjust your input and try again.",

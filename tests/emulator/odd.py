@@ -6,9 +6,11 @@ Each takes what the emulator would have answered. Where a way is about streams o
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING
 
 import orjson
@@ -25,7 +27,7 @@ Way = Callable[["Delivery", Reply, Fault], Awaitable[web.StreamResponse]]
 TERMINAL = (b'"message_delta"', b'"message_stop"', b'"response.completed"', b'"finish_reason":"stop"')
 """What the frames hold that end an answer; the first of them and all behind it are its end."""
 
-BOMB = 512 * 1024 * 1024
+BOMB = 256 * 1024 * 1024
 """Bytes that a bomb would inflate to."""
 
 FRAME = 9 * 1024 * 1024
@@ -70,7 +72,8 @@ async def invalid_utf8(d: Delivery, reply: Reply, fault: Fault) -> web.StreamRes
         body = orjson.dumps(reply.whole).replace(b"first", b"fi\xff\xferst")
         return web.Response(body=body, content_type="application/json")
     half = max(2, len(reply.frames) // 2)
-    return await d._stream([*reply.frames[:half], b'data: {"type":"\xff\xfe"}\n\n', *reply.frames[half:]])
+    odd = b'{"choices":[],"id":"\xff\xfe"}' if d.wire.name == "openai-chat" else b'{"type":"\xff\xfe"}'
+    return await d._stream([*reply.frames[:half], b"data: " + odd + b"\n\n", *reply.frames[half:]])
 
 
 async def wrong_type(d: Delivery, reply: Reply, fault: Fault) -> web.StreamResponse:
@@ -137,9 +140,10 @@ async def endless_text(d: Delivery, reply: Reply, fault: Fault) -> web.StreamRes
     end = end_of(reply.frames)
     text = next(frame for frame in reply.frames if b"several" in frame or b"first" in frame or b"Said" in frame)
     await d._write(response, reply.frames[: end // 2 + 1])
-    while True:
-        await d._write(response, [text])
+    for number in count(10_000):
+        await d._write(response, [re.sub(rb'("sequence_number":)\d+', rb"\g<1>%d" % number, text)])
         await asyncio.sleep(0.02)
+    return response
 
 
 async def left_open(d: Delivery, reply: Reply, fault: Fault) -> web.StreamResponse:
@@ -166,7 +170,7 @@ async def slow_drip(d: Delivery, reply: Reply, fault: Fault) -> web.StreamRespon
 
 
 async def gzip_bomb(d: Delivery, reply: Reply, fault: Fault) -> web.StreamResponse:
-    """Half a megabyte that inflates to half a gigabyte."""
+    """A quarter of a megabyte that inflates to a quarter of a gigabyte."""
     kind = "text/event-stream" if reply.frames else "application/json"
     return raw(d, _head(kind, bomb(), "content-encoding: gzip\r\n") + bomb())
 
@@ -222,7 +226,7 @@ def _head(kind: str, body: bytes, more: str = "") -> bytes:
 @cache
 def bomb() -> bytes:
     """Made once: it takes a second."""
-    squeeze = zlib.compressobj(wbits=31)
+    squeeze = zlib.compressobj(level=1, wbits=31)
     piece = b"\0" * (1 << 20)
     return b"".join(squeeze.compress(piece) for _ in range(BOMB >> 20)) + squeeze.flush()
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +21,13 @@ from engine.providers.health import Health
 from engine.providers.ward import Trial
 from tests.emulator import Emulator, Fault, Script, Turn
 from tests.emulator.models import Model
+from tests.emulator.odd import bomb
 from tests.judge import judged
 from tests.spine import HURRIED, KEY, PROTOCOLS, Answer, Behind, Spine, policy, spine
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+FIRST = "Said by the first one, in several words, so that the stream has some frames."
 SECOND = "Said by the second one, in several words, so that the stream has some frames."
 PATIENCE = 5.0
 """Seconds in which every request must be over, though the machine be busy: the longest are those of two short timeouts."""
@@ -47,7 +50,7 @@ class Pair:
     first: Emulator
     second: Emulator
     gates: dict[tuple[str, bool], Spine]
-    """By how the first provider is reached (`calm`, `hurried` with short timeouts, `closed`) and whether there is a second."""
+    """By how the first provider is reached (`calm`, `hurried` with short timeouts, `brief` with a short total one as well, `closed`) and whether there is a second."""
     canaries: list[str]
 
 
@@ -55,14 +58,16 @@ class Pair:
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     """Providers that speak one wire."""
     wire: str = request.param
+    bomb()  # takes a while, and is made once
     async with AsyncExitStack() as stack:
-        said = Script((Turn("Said by the first one, in several words, so that the stream has some frames."),))
+        said = Script((Turn(FIRST),))
         first = await stack.enter_async_context(Emulator(said, models=ROWS))
         second = await stack.enter_async_context(Emulator(Script((Turn(SECOND),)), models=ROWS))
         env = {"FIRST_KEY": first.key, "SECOND_KEY": second.key}
         ways = {
             "calm": Behind("first", first.url, (wire,)),
             "hurried": Behind("first", first.url, (wire,), row={"timeouts": HURRIED}),
+            "brief": Behind("first", first.url, (wire,), row={"timeouts": {**HURRIED, "total": 1}}),
             "closed": Behind("first", lambda _: "http://127.0.0.1:1", (wire,)),
         }
         healthy = Behind("second", second.url, (wire,))
@@ -78,46 +83,98 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
 FALLS = "falls back"
 STAYS = "the caller's own fault"
 EITHER = "breaks after the first content, or falls back if that was not read yet"
+SERVES = "odd, but an answer"
+WHOLE_ONLY = "in a stream as the SSE standard says: replaced, and an event of unknown kind; no JSON in a whole answer"
+STREAM_ONLY = "as EITHER in a stream; a whole answer is not touched by it"
 ALWAYS = 10**6
 
+SOON = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20ms"}
+DATED = {"date": "Fri, 27 Nov 2026 10:00:00 GMT", "retry-after": "Fri, 27 Nov 2026 10:00:30 GMT"}
+
 FAULTS: dict[str, tuple[Fault, str, str]] = {
+    # statuses
     "400": (Fault("400"), STAYS, "invalid_request"),
     "401": (Fault("401"), FALLS, "authentication"),
     "402": (Fault("402"), FALLS, "quota"),
     "403": (Fault("403"), FALLS, "permission"),
     "404": (Fault("404"), FALLS, "not_found"),
+    "408": (Fault("408"), FALLS, "timeout"),
+    "413": (Fault("413"), STAYS, "context_length"),
+    "418": (Fault("418"), STAYS, "invalid_request"),
     "429": (Fault("429"), FALLS, "rate_limit"),
     "429-now": (Fault("429", retry_after=0), FALLS, "rate_limit"),
     "429-soon": (Fault("429", retry_after=2), FALLS, "rate_limit"),
     "429-in-an-hour": (Fault("429", retry_after=3600), FALLS, "rate_limit"),
+    "429-at-a-time": (Fault("429", headers=DATED), FALLS, "rate_limit"),
+    "429-in-milliseconds": (Fault("429", headers={"retry-after-ms": "20"}), FALLS, "rate_limit"),
+    "429-empty-bucket": (Fault("429", headers=SOON), FALLS, "rate_limit"),
+    "429-nonsense": (Fault("429", headers={"retry-after": "a while"}), FALLS, "rate_limit"),
     "500": (Fault("500"), FALLS, "server_error"),
-    "503": (Fault("503"), FALLS, ""),
+    "502": (Fault("502"), FALLS, "server_error"),
+    "503": (Fault("503"), FALLS, "overloaded"),
+    "504": (Fault("504"), FALLS, "timeout"),
+    "520": (Fault("520"), FALLS, "server_error"),
     "529": (Fault("529"), FALLS, "overloaded"),
+    "529-soon": (Fault("529", retry_after=1), FALLS, "overloaded"),
     "quota": (Fault("quota"), FALLS, "quota"),
     "context": (Fault("context"), STAYS, "context_length"),
-    "html502": (Fault("html502"), FALLS, ""),
-    "html200": (Fault("html200"), FALLS, "broken"),
-    "empty200": (Fault("empty200"), FALLS, "broken"),
     "redirect": (Fault("redirect", location="http://127.0.0.1:1/elsewhere"), FALLS, "broken"),
+    # connections
     "drop-before-headers": (Fault("drop-before-headers"), FALLS, "unreachable"),
     "drop-after-headers": (Fault("drop-after-headers"), FALLS, ""),
+    "cut-headers": (Fault("cut-headers"), FALLS, ""),
+    "garbage": (Fault("garbage"), FALLS, "broken"),
     "stall": (Fault("stall"), FALLS, "timeout"),
     "stall-after-headers": (Fault("stall-after-headers"), FALLS, "timeout"),
-    "error-first-frame": (Fault("error-first-frame"), FALLS, "overloaded"),
-    "truncated": (Fault("truncated"), EITHER, ""),
-    "drop-mid-stream": (Fault("drop-mid-stream"), EITHER, ""),
     "stall-mid-stream": (Fault("stall-mid-stream"), EITHER, "timeout"),
+    "drop-mid-stream": (Fault("drop-mid-stream"), EITHER, ""),
+    "slow-drip": (Fault("slow-drip"), SERVES, ""),
+    # bodies
+    "html502": (Fault("html502"), FALLS, "server_error"),
+    "html200": (Fault("html200"), FALLS, "broken"),
+    "html-for-stream": (Fault("html-for-stream"), FALLS, "broken"),
+    "empty200": (Fault("empty200"), FALLS, "broken"),
+    "error-json": (Fault("error-json"), FALLS, "overloaded"),
+    "array-json": (Fault("array-json"), FALLS, "broken"),
+    "short-body": (Fault("short-body"), EITHER, ""),
+    "wrong-type": (Fault("wrong-type"), SERVES, ""),
+    "no-type": (Fault("no-type"), SERVES, ""),
+    "gzip-bomb": (Fault("gzip-bomb"), FALLS, "broken"),
+    "unknown-encoding": (Fault("unknown-encoding"), FALLS, "broken"),
+    # streams
+    "json-for-stream": (Fault("json-for-stream"), SERVES, ""),
+    "empty-stream": (Fault("empty-stream"), FALLS, "broken"),
+    "comments-only": (Fault("comments-only"), FALLS, "broken"),
+    "endless-pings": (Fault("endless-pings"), FALLS, "timeout"),
+    "endless-text": (Fault("endless-text"), EITHER, "timeout"),
+    "error-first-frame": (Fault("error-first-frame"), FALLS, "overloaded"),
     "error-mid-stream": (Fault("error-mid-stream"), EITHER, ""),
+    "truncated": (Fault("truncated"), EITHER, ""),
+    "missing-terminal": (Fault("missing-terminal"), STREAM_ONLY, "broken"),
+    "duplicate-terminal": (Fault("duplicate-terminal"), SERVES, ""),
+    "left-open": (Fault("left-open"), SERVES, ""),
+    "oversized-frame": (Fault("oversized-frame"), STREAM_ONLY, "broken"),
     "bad-json": (Fault("bad-json"), EITHER, ""),
+    "invalid-utf8": (Fault("invalid-utf8"), WHOLE_ONLY, "broken"),
+    "unknown-events": (Fault("unknown-events"), SERVES, ""),
 }
+"""name → (what is ordered, what a healthy second leads to, what the first attempt means; empty: one of several things)."""
+
+HURRIES = ("stall", "endless-pings")
+"""Beginnings of the names of faults that only a timeout ends."""
+
+UNREAD = ("bad-json",)
+"""Frames between a stream's first and last pass unread where client and provider speak Responses: as the vendor sent them."""
 
 
 async def ask_all(gate: Spine) -> list[tuple[Answer, dict[str, Any]]]:
     """Every protocol, whole and streamed, at once; each answer with its event."""
     asked = [(protocol, stream) for protocol in PROTOCOLS for stream in (False, True)]
-    before = len(gate.events())
+    before = {event["id"] for event in gate.events()}
     answers = await asyncio.gather(*(gate.ask(protocol, stream=stream) for protocol, stream in asked))
-    assert len(gate.events()) == before + len(asked)
+    new = {event["id"] for event in gate.events()} - before
+    assert new == {answer.headers["x-sbgw-event"] for answer in answers}
+    assert len(new) == len(asked)
     return [(answer, await gate.event(answer.headers["x-sbgw-event"])) for answer in answers]
 
 
@@ -139,17 +196,32 @@ async def settled(gate: Spine, before: list[str]) -> None:
 
 def clean(pair: Pair, gate: Spine, answer: Answer, event: dict[str, Any]) -> None:
     """No secret in anything that leaves the gateway."""
-    told = answer.body.decode() + repr(answer.headers) + repr(event) + repr(gate.logged)
+    told = answer.body.decode("utf-8", "replace") + repr(answer.headers) + repr(event) + repr(gate.logged)
     assert [secret for secret in pair.canaries if secret in told] == []
 
 
 def check(pair: Pair, gate: Spine, answer: Answer, event: dict[str, Any], *, expected: str, meaning: str) -> None:
     """The invariants of one faulted request."""
+    if expected == STREAM_ONLY:
+        expected = EITHER if answer.stream else SERVES
+    if expected == WHOLE_ONLY:
+        expected = (
+            SERVES
+            if answer.stream
+            else FALLS
+            if any(gate is g for (_, second), g in pair.gates.items() if second)
+            else STAYS
+        )
     where = f"{answer.protocol} stream={answer.stream}: {answer.status} {answer.body[-600:]!r} {event.get('attempts')}"
     try:
         verdict = judged(answer)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{where}") from None
+    if expected == SERVES:
+        assert verdict.text == FIRST, where
+        assert (event["status"], len(event["attempts"])) == ("success", 1), where
+        clean(pair, gate, answer, event)
+        return
     if expected == FALLS or (expected == EITHER and verdict.text):
         assert verdict.text == SECOND, where
         assert event["status"] == "fallback_success", where
@@ -169,17 +241,18 @@ def check(pair: Pair, gate: Spine, answer: Answer, event: dict[str, Any], *, exp
 async def test_fault(pair: Pair, name: str, *, second: bool) -> None:
     """One valid end, one event, nothing left behind; a healthy second answers what is not the caller's fault."""
     fault, expected, meaning = FAULTS[name]
-    gate = pair.gates["hurried" if fault.kind.startswith("stall") else "calm", second]
+    way = "hurried" if name.startswith(HURRIES) else "brief" if name == "endless-text" else "calm"
+    gate = pair.gates[way, second]
     pair.first._faults.clear()
-    pair.first.fail_next(Fault(**{**{f: getattr(fault, f) for f in Fault.__slots__}, "times": ALWAYS}))
+    pair.first.fail_next(replace(fault, times=ALWAYS))
     pair.second.requests.clear()
     before = running()
     for answer, event in await ask_all(gate):
-        falls = expected if second else STAYS
-        if name == "bad-json" and pair.wire == answer.protocol == "openai-responses" and answer.stream:
-            continue  # frames between the first and the last pass unread on this wire, as the vendor sent them
-        check(pair, gate, answer, event, expected=falls, meaning=meaning)
-    if expected == STAYS:
+        if name in UNREAD and pair.wire == answer.protocol == "openai-responses" and answer.stream:
+            continue
+        alone = expected if expected in (SERVES, STREAM_ONLY, WHOLE_ONLY) else STAYS
+        check(pair, gate, answer, event, expected=expected if second else alone, meaning=meaning)
+    if expected in (STAYS, SERVES):
         assert pair.second.requests == []
     assert pair.second.refused == []
     await settled(gate, before)
@@ -199,3 +272,27 @@ async def test_our_key_reaches_its_own_provider_only(pair: Pair) -> None:
     """After all this, no provider has seen the gateway's key or another's."""
     assert pair.first.saw(KEY) == pair.second.saw(KEY) == []
     assert pair.second.saw(pair.first.key) == pair.first.saw(pair.second.key) == []
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_no_descriptor_is_left(pair: Pair) -> None:
+    """Connections that wait for a next request close with their pools; then as many descriptors are open as before."""
+    before = descriptors()
+    async with Emulator(Script((Turn(FIRST),)), models=ROWS) as emu:
+        behind = Behind("first", emu.url, (pair.wire,), row={"timeouts": HURRIED})
+        for fault, _, _ in FAULTS.values():
+            if fault.kind in ("gzip-bomb", "left-open", "oversized-frame", "endless-text"):
+                continue  # slow, and of the same ways out as others
+            async with spine(policy(behind), env={"FIRST_KEY": emu.key}) as gate:
+                emu._faults.clear()
+                emu.fail_next(replace(fault, times=ALWAYS))
+                await ask_all(gate)
+    for _ in range(100):
+        if descriptors() <= before:
+            break
+        await asyncio.sleep(0.02)
+    assert descriptors() <= before

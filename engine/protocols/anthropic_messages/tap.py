@@ -77,7 +77,7 @@ class Tap:
                 )
             case "message_stop":
                 stop = stop_reason(self._stop, has_tool_call=self._has_call)
-                self._known = dataclasses.replace(self._known, started=True, finished=True, stop=stop)
+                self._known = dataclasses.replace(self._known, started=True, finished=True, over=True, stop=stop)
             case "error":
                 seen = error_bodies.from_value(value)
                 error = error_bodies.provider_error(0, data.encode(), {}, protocol=NAME, in_stream=True, read_as=seen)

@@ -33,7 +33,7 @@ class ChatTap:
             known = self._tapped
             if not (known.finished or known.error or known.id or known.started):
                 return self._now(error=broken("the provider's stream held no answer"))
-            return known if known.finished else self._now(finished=True, stop=self._stop(""))
+            return self._now(over=True) if known.finished else self._now(finished=True, over=True, stop=self._stop(""))
         value, choice, error = read_chunk(event)
         if value is not None:
             self._chunk(value, choice)

@@ -74,7 +74,10 @@ class Tap:
         response = value.get("response")
         if not isinstance(response, dict):
             return replace(
-                known, finished=True, error=known.error or broken("the provider's last event holds no response")
+                known,
+                finished=True,
+                over=True,
+                error=known.error or broken("the provider's last event holds no response"),
             )
         told = tapped({**response, "status": "failed"} if kind == "response.failed" else response, self._quirks)
         error_told = told.error
@@ -94,6 +97,7 @@ def tapped(response: JsonObject, quirks: Quirks) -> Tapped:
     return Tapped(
         started=error is None,
         finished=True,
+        over=True,
         stop=None if error is not None else _stop(response),
         usage=decode_usage(usage, quirks) if isinstance(usage, dict) else None,
         model=text(response.get("model")),
