@@ -1,4 +1,4 @@
-"""Installs the pinned coding agents with npm into a cache outside the checkout, once per set of versions.
+"""Installs the pinned coding agents from npm and PyPI into a cache outside the checkout, once per set of versions.
 
 The cache is `$SBGW_TESTS_CACHE`, else `$XDG_CACHE_HOME/sbgw-tests`, else `~/.cache/sbgw-tests`. An install is made aside and moved
 into place whole, so a broken one never looks finished and parallel test runs don't meet.
@@ -11,13 +11,15 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).with_name("package.json")
 TIMEOUT = 600.0
-"""Seconds for each of npm's and the post-install script's run."""
+"""Seconds for each of an installer's and a post-install script's run."""
 
 
 class NotInstalled(Exception):
@@ -42,27 +44,49 @@ def cache() -> Path:
 
 
 def clients() -> Clients:
-    """The agents, installed first if need be. Raises NotInstalled."""
-    text = PACKAGE.read_bytes()
-    folder = cache() / "clients" / hashlib.sha256(text).hexdigest()[:16]
-    if not (folder / "node_modules").is_dir():
-        _install(folder, text)
-    modules = folder / "node_modules"
-    versions = {name.rpartition("/")[2]: version for name, version in json.loads(text)["dependencies"].items()}
+    """Claude Code and Codex, installed first if need be. Raises NotInstalled."""
+    modules = npm_installed(PACKAGE, ["node", "node_modules/@anthropic-ai/claude-code/install.cjs"]) / "node_modules"
+    versions = {name.rpartition("/")[2]: v for name, v in json.loads(PACKAGE.read_bytes())["dependencies"].items()}
     return Clients(modules / "@anthropic-ai/claude-code/bin/claude.exe", modules / ".bin/codex", versions)
 
 
-def _install(folder: Path, package: bytes) -> None:
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            raise NotInstalled(f"{program} is not installed")
+def npm_installed(package: Path, after: list[str]) -> Path:
+    """The folder with the packages of a package.json. `after` is run where its program lies: npm may be set not to run scripts,
+    and this one puts a native program in place. Raises NotInstalled.
+    """
+
+    def install(aside: Path) -> None:
+        for program in ("node", "npm"):
+            if shutil.which(program) is None:
+                raise NotInstalled(f"{program} is not installed")
+        (aside / "package.json").write_bytes(package.read_bytes())
+        _run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], aside)
+        script = aside / after[1]
+        _run([after[0], script.name], script.parent)
+
+    return _installed(package.read_bytes(), install)
+
+
+def pip_installed(requirements: Path) -> Path:
+    """The virtual environment with the packages of a requirements file. Raises NotInstalled."""
+    text = requirements.read_bytes()
+
+    def install(aside: Path) -> None:
+        _run([sys.executable, "-m", "venv", "."], aside)
+        # A moved environment's scripts would start the interpreter where it was, so programs are run as modules.
+        _run([str(aside / "bin/python"), "-m", "pip", "install", "-q", "-r", str(requirements)], aside)
+
+    return _installed(text, install)
+
+
+def _installed(text: bytes, install: Callable[[Path], None]) -> Path:
+    folder = cache() / "clients" / hashlib.sha256(text).hexdigest()[:16]
+    if folder.is_dir():
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix="installing-", dir=folder.parent))
     try:
-        (aside / "package.json").write_bytes(package)
-        _run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], aside)
-        # npm may be set not to run scripts, so the one that puts Claude Code's native program in place is run by hand
-        _run(["node", "install.cjs"], aside / "node_modules/@anthropic-ai/claude-code")
+        install(aside)
         if not folder.exists():
             aside.rename(folder)
     except OSError as error:
@@ -70,6 +94,7 @@ def _install(folder: Path, package: bytes) -> None:
             raise NotInstalled(f"the agents could not be put in place: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    return folder
 
 
 def _run(command: list[str], folder: Path) -> None:

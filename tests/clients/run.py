@@ -64,7 +64,7 @@ class Agent:
         home = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=homes))
         try:
             command, settings = self._claude_code(prompt) if self.name == "claude-code" else self._codex(prompt, home)
-            return await run(command, folder, _bare(home) | settings | dict(self.env), seconds=seconds)
+            return await run(command, folder, bare(home) | settings | dict(self.env), seconds=seconds)
         finally:
             shutil.rmtree(home, ignore_errors=True)
 
@@ -92,7 +92,7 @@ class Agent:
         return command, {"GW_KEY": self.key}
 
 
-def _bare(home: Path) -> dict[str, str]:
+def bare(home: Path) -> dict[str, str]:
     """The least environment that programs need to run; no key, proxy or setting of the caller's gets in."""
     node = shutil.which("node")
     path = [str(Path(node).parent)] if node else []

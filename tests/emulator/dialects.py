@@ -118,8 +118,31 @@ CODEX: dict[type[Action], tuple[str, Builder]] = {
     Write: ("exec_command", lambda a: {"cmd": f"printf %s {shlex.quote(a.content)} > {shlex.quote(str(a.path))}"}),
     Shell: ("exec_command", lambda a: {"cmd": a.command, "yield_time_ms": 10_000}),
 }
+OPENCODE: dict[type[Action], tuple[str, Builder]] = {
+    Read: ("read", lambda a: {"filePath": str(a.path)}),
+    Edit: ("edit", lambda a: {"filePath": str(a.path), "oldString": a.old, "newString": a.new}),
+    View: ("read", lambda a: {"filePath": str(a.path)}),
+    Write: ("write", lambda a: {"filePath": str(a.path), "content": a.content}),
+    Shell: ("bash", lambda a: {"command": a.command}),
+}
+QWEN_CODE: dict[type[Action], tuple[str, Builder]] = {
+    Read: ("read_file", lambda a: {"file_path": str(a.path)}),
+    Edit: ("edit", lambda a: {"file_path": str(a.path), "old_string": a.old, "new_string": a.new}),
+    View: ("read_file", lambda a: {"file_path": str(a.path)}),
+    Write: ("write_file", lambda a: {"file_path": str(a.path), "content": a.content}),
+    Shell: ("run_shell_command", lambda a: {"command": a.command, "is_background": False}),
+}
+CONTINUE: dict[type[Action], tuple[str, Builder]] = {
+    Read: ("Read", lambda a: {"filepath": str(a.path)}),
+    Edit: ("Edit", lambda a: {"file_path": str(a.path), "old_string": a.old, "new_string": a.new}),
+    Write: ("Write", lambda a: {"filepath": str(a.path), "content": a.content}),
+    Shell: ("Bash", lambda a: {"command": a.command}),
+}
 DIALECTS: tuple[tuple[frozenset[str], dict[type[Action], tuple[str, Builder]]], ...] = (
+    (frozenset({"Read", "Bash", "Checklist"}), CONTINUE),
     (frozenset({"Read", "Edit", "Bash"}), CLAUDE_CODE),
+    (frozenset({"read", "edit", "bash"}), OPENCODE),
+    (frozenset({"read_file", "run_shell_command"}), QWEN_CODE),
     (frozenset({"exec_command"}), CODEX),
 )
 """Which tools must be offered for a dialect, and how it says each action. The first that fits is spoken."""
