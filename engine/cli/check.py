@@ -22,6 +22,9 @@ _LEVELS: Mapping[str, frozenset[str]] = {
     "note": frozenset({"error", "warning", "note"}),
 }
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+_SECRETS = "secrets.yaml"
+"""The name of a table of what secrets look like."""
+
 _HEAD = re.compile(r"^(.+:\d+:\d+: )(error|warning|note)(\[[a-z-]+\])", re.MULTILINE)
 _CARETS = re.compile(r"^( +\| +)(\^+)$", re.MULTILINE)
 
@@ -87,6 +90,8 @@ def check_whole(reference: str) -> list[Problem]:
             return load_suite(Path(reference))[1]
         except OSError as error:
             fail(f"cannot read {reference}: {error.strerror}", code=CANNOT_RUN)
+    if Path(reference).name == _SECRETS and Path(reference).is_file():
+        return _check_secrets(Path(reference).read_bytes(), reference)
     from engine.pipeline import check_pipeline
     from engine.policy.load import check_policy
 
@@ -99,10 +104,27 @@ def check_data(data: bytes, name: str) -> list[Problem]:
         from engine.policy.testing import read_suite
 
         return read_suite(data, Path(name))[1]
+    if Path(name).name == _SECRETS:
+        return _check_secrets(data, name)
     from engine.pipeline import check_pipeline
     from engine.policy.load import check_text
 
     return check_text(data, file=name, today=date.today(), graph=check_pipeline)  # noqa: DTZ011
+
+
+def _check_secrets(data: bytes, file: str) -> list[Problem]:
+    """What is wrong with a table of secrets: that of YAML, and every row that can't be used."""
+    from engine.policy.document import load_document
+    from engine.store.secret_rules import read_rules
+
+    loaded = load_document(data, file)
+    problems = list(loaded.problems)
+    for row in loaded.root.items if loaded.root is not None else ():
+        try:
+            read_rules([row.map and row.plain()])
+        except (ValueError, TypeError, AttributeError) as error:
+            problems.append(row.problem("schema-value", str(error) if row.map else "a row is a mapping with an id"))
+    return problems
 
 
 def _tests(name: str) -> bool:

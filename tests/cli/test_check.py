@@ -158,6 +158,15 @@ def test_the_shipped_files_pass_whatever_they_are(root: Path, monkeypatch: pytes
     assert (result.exit_code, result.output.count("\n")) == (0, 1)
 
 
+def test_a_table_of_secrets_is_checked_row_by_row(folder: Path) -> None:
+    """Each row that can't be used, at its line."""
+    (folder / "secrets.yaml").write_text(
+        "- {id: one, keywords: [a], pattern: 'a(b'}\n- {id: two, keywords: [a], pattern: ab}\n- {id: three}\n- four\n"
+    )
+    told = check("secrets.yaml").output
+    assert [line.split(":")[1] for line in told.splitlines() if "error[" in line] == ["1", "3", "4"]
+
+
 def test_warnings_about_shipped_files_are_not_for_their_users(folder: Path) -> None:
     """Taking a rule out may leave a shipped variable unread; nobody can change that, so nobody is told."""
     (folder / "own.yaml").write_text("version: 1\nextends: [default]\nclassify: [{remove: [small-model, side-work]}]\n")

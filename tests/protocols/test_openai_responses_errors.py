@@ -29,12 +29,12 @@ from tests.protocols.responses_kit import WIRE
         (AuthenticationError("key"), 401, "authentication_error", "invalid_api_key", {"x-should-retry": "false"}),
         (PolicyError("denied"), 400, "policy_error", "invalid_prompt", {"x-should-retry": "false"}),
         (PolicyError("no key is set", code="no_candidate", status=503), 400, "policy_error", "invalid_prompt", {"x-should-retry": "false"}),
-        (PolicyError("pay", status=402), 402, "policy_error", "policy_denied", {"x-should-retry": "false"}),
+        (PolicyError("pay", status=402), 400, "policy_error", "invalid_prompt", {"x-should-retry": "false"}),
         (InternalError("a defect"), 500, "server_error", "server_error", {}),
     ],
 )  # fmt: skip
 def test_our_own_errors(error: GatewayError, status: int, kind: str, code: str, headers: dict[str, str]) -> None:
-    """What asking again can't mend is a 400 that agents show and do not repeat."""
+    """What asking again can't mend is a 400 that agents show and do not repeat; Codex asks five times more after a 402."""
     got, body, sent = WIRE.encode_error(error, event_id="e1")
     param = error.field if isinstance(error, ClientError) and error.field else None
     assert {"error": {"message": error.message, "type": kind, "param": param, "code": code}} == body

@@ -144,7 +144,7 @@ def test_a_name_without_a_row_is_looked_up_once() -> None:
 def test_rates_of_all_rows() -> None:
     """The rates for a policy's facts hold the rows with a price and no others."""
     rates = TABLE.rates(at=NOON)
-    assert rates["groq/openai/gpt-oss-120b"] == (0.15, 0.6)
+    assert rates["groq/openai/gpt-oss-120b"] == (0.15, 0.6, 0.075, 0.15, 0.15)
     assert set(rates) == {m.ref for m in PRICED}
 
 
