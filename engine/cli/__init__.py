@@ -25,6 +25,7 @@ _COMMANDS: Mapping[str, str] = {
     "graph": "engine.cli.graph:graph",
     "setup": "engine.cli.setup:setup",
     "models": "engine.cli.models:models",
+    "probe": "engine.cli.probe:probe",
     "providers": "engine.cli.providers:providers",
     "events": "engine.cli.events:events",
     "cost": "engine.cli.cost:cost",

@@ -17,6 +17,14 @@ from engine.policy.emit import emit
 from engine.policy.rewrite import rewrite
 
 
+def _over(held: Mapping[str, Any], row: Mapping[str, Any]) -> JsonObject:
+    """`row` laid over `held` field by field, mappings too."""
+    return dict(held) | {
+        key: {**held[key], **value} if isinstance(value, Mapping) and isinstance(held.get(key), Mapping) else value
+        for key, value in row.items()
+    }
+
+
 def rows_yaml(rows: Mapping[str, JsonObject], description: str) -> str:
     """A new file of `rows`."""
     return emit({"version": 1, "description": description, "extends": ["default"], "models": dict(rows)})
@@ -39,7 +47,7 @@ def write_rows(path: Path, rows: Mapping[str, JsonObject], description: str, *, 
         held: dict[str, Any] = dict(value.get("models") or {})
         written = [ref for ref in rows if replace or ref not in held]
         for ref in written:
-            held[ref] = {**(held.get(ref) or {}), **rows[ref]}
+            held[ref] = _over(held.get(ref) or {}, rows[ref])
         text = rewrite(loaded.root, {**value, "models": held})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

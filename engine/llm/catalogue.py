@@ -188,6 +188,9 @@ class Model:
     max_output: int = 4096
     claude_code_safe: Safe = "no"
     codex_safe: Safe = "no"
+    claude_code_score: float = -1.0
+    """What the exam of `sbgw probe` gave it as that agent's model, 0.0 to 1.0; -1.0: never examined."""
+    codex_score: float = -1.0
     classes: tuple[str, ...] = ()
     """Route classes for which this is its provider's model when a route names the provider alone."""
     protocols: tuple[str, ...] = ()

@@ -118,7 +118,7 @@ class Resolver:
 
     def _option(self, model: Model, entry: str, position: int, request: Facts, *, reasoning: bool) -> Option:
         provider = self._catalogue.providers[model.provider]
-        protocol = _protocol(model, provider, request["protocol"], reasoning=reasoning)
+        protocol = protocol_of(model, provider, request["protocol"], reasoning=reasoning)
         preserve = protocol == request["protocol"]
         losses = sorted(losses_of(model, protocol, frozenset(request["requires"]), preserve=preserve))
         asked = request["model"]
@@ -178,6 +178,8 @@ def model_facts(model: Model, rate: Rate | None, *, requested: bool) -> dict[str
         "max_output": model.max_output,
         "claude_code_safe": model.claude_code_safe,
         "codex_safe": model.codex_safe,
+        "claude_code_score": model.claude_code_score,
+        "codex_score": model.codex_score,
         "local": model.local,
         "classes": list(model.classes),
         "price_known": rate is not None,
@@ -201,8 +203,8 @@ def own_rates(models: Mapping[str, Model]) -> Rates:
     }
 
 
-def _protocol(model: Model, provider: Provider, client: str, *, reasoning: bool) -> str:
-    """The client's own protocol where that is offered, else the provider's first; another one if a quirk asks for it."""
+def protocol_of(model: Model, provider: Provider, client: str, *, reasoning: bool) -> str:
+    """The protocol that `model` is asked in: the client's own where that is offered, else the provider's first; another one if a quirk asks for it."""
     offered = [p for p in provider.endpoints if p in model.protocols] if model.protocols else []
     offered = offered or list(provider.endpoints)
     chosen = client if client in offered else offered[0]

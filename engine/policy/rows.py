@@ -28,6 +28,9 @@ _PROVIDER_FIELDS = frozenset(f.name for f in fields(Provider)) - {
     "limits",
 }
 _MODEL_FIELDS = frozenset(f.name for f in fields(Model)) - {"provider", "name", "quirks", "cache", "known"}
+_SCORES: Mapping[str, str] = {"claude-code": "claude_code_score", "codex": "codex_score"}
+"""Agent that a probe played → the field that holds its score."""
+
 _CACHE_FIELDS = frozenset(f.name for f in fields(PromptCache))
 
 
@@ -75,6 +78,10 @@ def read_models(rows: Node | None, providers: Mapping[str, Provider], problems: 
         values = _plain_fields(row, _MODEL_FIELDS)
         for key in ("claude_code_safe", "codex_safe"):
             values[key] = _SAFE[values.get(key, False)]
+        probed = row.get("probe")
+        for agent, probe in (probed.map if probed is not None else {}).items():
+            if (score := probe.get("score")) is not None:
+                values[_SCORES[agent]] = float(score.plain())
         values["local"] = values.get("local", provider.local)
         cache = _cache(row.get("cache"), provider.cache)
         found[ref] = Model(provider=provider_name, name=name, quirks=quirks, cache=cache, **values)
