@@ -20,6 +20,7 @@ from engine.policy.decision import Candidate, Decision, Facts
 from engine.providers.heard import Heard
 
 if TYPE_CHECKING:
+    from engine.exports import Exports
     from engine.policy.decide import Case
     from engine.policy.model import Policy
     from engine.protocols.tool_checks import ToolCheckCache
@@ -218,6 +219,7 @@ class Services:
     prices: PriceTable
     ledger: EventStore
     metrics: Metrics
+    exports: Exports
     sessions: Sessions
     tool_checks: ToolCheckCache
     prefixes: Prefixes

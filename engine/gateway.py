@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.exchange import Exchange, Responder, Services, Simulated, Spend
+from engine.exports import Exports
 from engine.llm.protocol import WireProtocol
 from engine.pipeline import Pipeline, compile_pipeline
 from engine.policy.budgets import start_of
@@ -116,6 +117,7 @@ class Gateway:
             prices=prices,
             ledger=ledger,
             metrics=Metrics(),
+            exports=Exports(policy.settings, environ, log=log),
             sessions=Sessions(),
             tool_checks=ToolCheckCache(),
             prefixes=Prefixes(),
@@ -134,6 +136,7 @@ class Gateway:
         """Open the connections and the ledger."""
         await self.services.transport.start()
         self.services.ledger.start()
+        await self.services.exports.start()
         zone = self.loaded.policy.settings.timezone
         self._spent.begin(self.services.ledger, local(self.services.now(), zone))
         self.services.limits.begin(self.loaded.policy.providers.values(), self._events_since)
@@ -144,6 +147,7 @@ class Gateway:
     async def close(self) -> None:
         """Close them; what was recorded is safe afterwards."""
         await self.services.transport.close()
+        await self.services.exports.close()
         if self._saving is not None:
             await self._saving
         if self._health_file is not None and self.services.health.changed:

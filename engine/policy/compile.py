@@ -357,6 +357,9 @@ def _settings(section: Node | None, problems: list[Problem]) -> Settings:
             problems.append(zone.problem("settings-timezone", message, hint=hint))
     telemetry, limits = values.pop("telemetry", {}), values.pop("limits", {})
     auth = values.pop("auth", {}).get("mode", "local-key")
+    for name, keys in (("otlp", ("endpoint",)), ("governance", ("file", "url"))):
+        below = telemetry.pop(name, {})
+        telemetry |= {f"{name}_{key}": below[key] for key in keys if key in below}
     if "enabled" in telemetry:
         telemetry["telemetry_enabled"] = telemetry.pop("enabled")
     if "keepalive_seconds" in values:

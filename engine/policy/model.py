@@ -45,6 +45,9 @@ class Settings:
     telemetry_enabled: bool = True
     keep_days: int = 90
     keep_mib: int = 2048
+    otlp_endpoint: str = ""
+    governance_file: str = ""
+    governance_url: str = ""
     store_prompts: bool = False
     redact_secrets: bool = True
     trace_mib: int = 256

@@ -19,6 +19,7 @@ from engine.protocols.detect import detect
 from engine.routes.reply import json_response
 from engine.stages.decode import parse, prepare
 from engine.store.event import decision_json
+from engine.telemetry.metrics import export_metrics
 
 MAX_RECENT = 1000
 
@@ -47,9 +48,11 @@ class Inspection:
         wants_json = request.query.get("format") == "json" or "application/json" in request.headers.get("Accept", "")
         if not wants_json:
             text = gateway.services.metrics.prometheus() + _reload_metrics(gateway.reload)
+            text += export_metrics(gateway.services.exports.state())
             return web.Response(text=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
         body = gateway.services.metrics.as_json()
         body["providers"] = gateway.services.health.snapshot(gateway.loaded.policy, gateway.services.credentials)
+        body["exports"] = gateway.services.exports.state()
         body["policy"] = {
             "label": gateway.loaded.policy.label,
             "reloads": gateway.reload.count,

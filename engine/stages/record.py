@@ -34,7 +34,9 @@ class Record(Stage):
         _remember(exchange, services)
         services.metrics.observe(event)
         tape.end(exchange, services, event)
-        await services.ledger.complete(event)
+        safe = services.ledger.complete(event)
+        services.exports.publish(event)
+        await safe
         return None
 
 

@@ -6,7 +6,7 @@ unknown adds to `sbgw_requests_without_cost_total` instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.store.event import Event
@@ -155,3 +155,22 @@ class Metrics:
         for family in self._families:
             out[family.name.removeprefix("sbgw_")] = family.as_json()
         return out
+
+
+def export_metrics(states: Sequence[Mapping[str, Any]]) -> str:
+    """How exports fare, as Prometheus text; empty without any."""
+    if not states:
+        return ""
+    events = Counter("sbgw_export_events_total", "Events by what became of their export.", ("export", "result"))
+    lines: list[str] = []
+    for state in states:
+        for result in ("sent", "dropped", "refused"):
+            events.add((state["export"], result), state[result])
+    lines += events.text()
+    for name, key, text in (
+        ("sbgw_export_backlog", "backlog", "Events that wait for their export."),
+        ("sbgw_export_ok", "ok", "Whether the last delivery worked."),
+    ):
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
+        lines += [f'{name}{{export="{state["export"]}"}} {int(state[key])}' for state in states]
+    return "\n".join(lines) + "\n"

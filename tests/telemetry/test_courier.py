@@ -1,0 +1,137 @@
+"""The courier: what a receiver does costs events at most, never a request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from engine.store.event import Event
+from engine.telemetry import courier as module
+from engine.telemetry.courier import Courier, Refused, Undelivered
+from tests.store.builders import event
+
+
+class Receiver:
+    """Answers by a list of errors, then well."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.got: list[list[str]] = []
+        self.seen_ids: list[str] = []
+
+    def seen(self, one: Event) -> None:
+        self.seen_ids.append(one.id)
+
+    async def deliver(self, events: list[Event]) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.got.append([one.id for one in events])
+
+
+class Bench:
+    """A courier whose sleeps take no time and are written down."""
+
+    def __init__(self, receiver: Any) -> None:
+        self.slept: list[float] = []
+        self.told: list[str] = []
+        self.courier = Courier(
+            "test",
+            receiver,
+            log=lambda name, **_: self.told.append(name),
+            sleep=self._sleep,
+            uniform=lambda _, high: high,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+    async def settle(self) -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+
+IDS = [event(number).id for number in range(1000)]
+
+
+async def test_events_arrive_in_order_and_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything once, in order, no more than a batch at a time."""
+    monkeypatch.setattr(module, "BATCH", 30)
+    receiver = Receiver()
+    bench = Bench(receiver)
+    bench.courier.start()
+    for number in range(100):
+        bench.courier.take(event(number))
+    await bench.settle()
+    await bench.courier.close()
+    assert [name for batch in receiver.got for name in batch] == IDS[:100] == receiver.seen_ids
+    assert ({len(batch) for batch in receiver.got}, bench.courier.sent, bench.courier.backlog) == ({30, 10}, 100, 0)
+
+
+async def test_what_was_not_delivered_is_tried_again() -> None:
+    """After doubling pauses up to the longest, or as long as the receiver asks; told once each way."""
+    receiver = Receiver(*[Undelivered("down") for _ in range(8)], Undelivered("busy", retry_after=7.0))
+    bench = Bench(receiver)
+    bench.courier.start()
+    bench.courier.take(event(1))
+    await bench.settle()
+    await bench.courier.close()
+    assert bench.slept[:10] == [module.GATHER, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 7.0]
+    assert (receiver.got, bench.told) == ([[IDS[1]]], ["export_failed", "export_works_again"])
+
+
+async def test_the_backlog_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a receiver is dead the oldest events go and are counted; the newest arrive when it is back."""
+    monkeypatch.setattr(module, "BACKLOG", 10)
+    monkeypatch.setattr(module, "BATCH", 4)
+    receiver = Receiver()
+    bench = Bench(receiver)
+    for number in range(50):
+        bench.courier.take(event(number))
+    assert (bench.courier.backlog, bench.courier.dropped) == (10, 40)
+    bench.courier.start()
+    await bench.settle()
+    await bench.courier.close()
+    assert [name for batch in receiver.got for name in batch] == IDS[40:50]
+
+
+@pytest.mark.parametrize(("error", "told"), [(Refused("HTTP 400"), "export_refused"), (TypeError("odd"), "defect")])
+async def test_what_is_refused_is_not_tried_again(error: Exception, told: str) -> None:
+    """A refusal or a defect costs its batch; the next one is delivered."""
+    receiver = Receiver(error)
+    bench = Bench(receiver)
+    bench.courier.start()
+    bench.courier.take(event(1))
+    await bench.settle()
+    bench.courier.take(event(2))
+    await bench.settle()
+    await bench.courier.close()
+    assert (receiver.got, bench.courier.refused, bench.told) == ([[IDS[2]]], 1, [told])
+
+
+async def test_a_dead_receiver_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end waits a moment for a last delivery and says what was lost."""
+
+    class Hanging(Receiver):
+        async def deliver(self, events: list[Event]) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, "FAREWELL", 0.01)
+    bench = Bench(Hanging())
+    bench.courier.start()
+    bench.courier.take(event(1))
+    await bench.settle()
+    await bench.courier.close()
+    assert (bench.courier.dropped, bench.courier.backlog, bench.told) == (1, 0, ["export_lost"])
+
+
+async def test_the_end_delivers_what_waits() -> None:
+    """What was taken just before the end arrives."""
+    receiver = Receiver()
+    bench = Bench(receiver)
+    bench.courier.start()
+    bench.courier.take(event(1))
+    await bench.courier.close()
+    assert receiver.got == [[IDS[1]]]
