@@ -9,7 +9,7 @@ import orjson
 
 from engine.policy.shipped import shipped_folder
 
-NAMES = ("policy", "facts", "event", "models", "providers", "policy-test")
+NAMES = ("policy", "facts", "event", "models", "providers", "policy-test", "governance")
 
 _SUFFIX = ".schema.json"
 
