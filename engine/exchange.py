@@ -192,6 +192,12 @@ class Exchange:
     path: list[str] = field(default_factory=list)
     """Ids of the steps taken, with the exit where one was used: `gate`, `gate.deny`."""
 
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """The caller's own credential, with and without the word before it (`Bearer`): nobody may repeat it."""
+        values = self.caller_credential.values()
+        return (*values, *(bare for value in values if (bare := value.partition(" ")[2])))
+
 
 @dataclass(slots=True, frozen=True)
 class Spend:

@@ -91,7 +91,7 @@ class Dispatch(Stage):
                 exchange, services, candidate, record, left=deadline - began, spare=_spare(exchange, queue)
             )
         except ProviderError as error:
-            services.redactor.scrub(error, *exchange.caller_credential.values())
+            services.redactor.scrub(error, *exchange.logins)
             record.latency_ms = (services.monotonic() - began) * 1000
             record.meaning, record.message = error.meaning, error.message
             record.status = record.status or (error.status if error.body else 0)

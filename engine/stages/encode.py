@@ -119,7 +119,9 @@ async def _relay(exchange: Exchange, services: Services, answer: Answer, stream:
     async with aclosing(answer.relay) as relay:
         async for piece in relay:
             tapped = exchange.tapped = piece.tapped
-            if tapped.finished or tapped.error is not None:
+            if tapped.error is not None:  # the vendor's own words, which may quote a key
+                stream.tail += services.redactor.knowing(*exchange.logins).redact(piece.data)
+            elif tapped.finished:
                 stream.tail += piece.data
             else:
                 await stream.write(piece.data)
@@ -169,7 +171,7 @@ def _say(exchange: Exchange, services: Services, encoder: StreamEncoder, events:
 
 def _note_failure(exchange: Exchange, services: Services, error: ProviderError) -> None:
     """The answer broke off after it had begun: the attempt was a failure after all."""
-    services.redactor.scrub(error, *exchange.caller_credential.values())
+    services.redactor.scrub(error, *exchange.logins)
     exchange.error = error
     record = exchange.attempts[-1]
     record.meaning, record.message = error.meaning, error.message

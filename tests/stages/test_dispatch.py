@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -350,3 +351,72 @@ async def test_a_candidate_that_broke_meanwhile_is_passed_over_and_named(two: Tw
         answer = await gate.ask("anthropic-messages")
         event = await gate.event(answer.headers["x-sbgw-event"])
     assert [(a["provider"], a.get("passedOver")) for a in event["attempts"]] == [("second", ["first/m"])]
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+async def test_the_callers_login_follows_no_redirect(two: Two, status: str) -> None:
+    """The host that the vendor points to is never asked, neither with the login nor without."""
+    elsewhere: list[Call] = []
+
+    async def listen(call: Call) -> None:
+        elsewhere.append(call)
+
+    async with Wire(listen) as other:
+
+        async def redirect(call: Call) -> None:
+            await call.open("text/plain", status, location=f"http://localhost:{other.port}/v1/messages")
+
+        async with Wire(redirect) as vendor:
+            behind = Behind("first", vendor.url, ("anthropic-messages",), row={**CLIENT})
+            async with spine(policy(behind)) as gate:
+                answer = await gate.ask("anthropic-messages", headers=LOGIN)
+                event = await gate.event(answer.headers["x-sbgw-event"])
+    assert (answer.status, elsewhere) == (502, [])
+    assert {attempt["meaning"] for attempt in event["attempts"]} == {"broken"}
+
+
+def written(folder: Path) -> bytes:
+    """Everything in every file below `folder`."""
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_the_callers_login_stands_nowhere(two: Two, tmp_path: Path, *, stream: bool) -> None:
+    """A vendor that quotes it, with an error status or within a stream: not in answer, event, log, state or any file."""
+    quoted = b'{"type":"error","error":{"type":"overloaded_error","message":"busy, canary-callers-login!"}}'
+
+    async def play(call: Call) -> None:
+        if stream:
+            await call.open()
+            start = b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}'
+            await call.write(b"event: content_block_start\ndata: " + start + b"\n\n")
+            await call.write(b"event: error\ndata: " + quoted + b"\n\n")
+        else:
+            await call.open("application/json", "529 Overloaded", x_request_id="canary-callers-login")
+            await call.write(quoted)
+
+    async with Wire(play) as vendor:
+        behind = Behind("first", vendor.url, ("anthropic-messages",), row={**CLIENT})
+        async with spine(policy(behind), state=tmp_path) as gate:
+            answers = [await gate.ask("anthropic-messages", stream=stream, headers=LOGIN) for _ in range(4)]
+            events = [await gate.event(answer.headers["x-sbgw-event"]) for answer in answers]
+            states = (await gate.send("GET", "/providers")).body + (await gate.send("GET", "/metrics")).body
+            told = repr([(a.body, a.headers) for a in answers]) + repr(events) + repr(gate.logged) + states.decode()
+    kept = written(tmp_path)
+    assert all(judged(answer).error for answer in answers)
+    assert (tmp_path / "health.json").exists()
+    assert "canary-callers-login" not in told
+    assert b"canary-callers-login" not in kept
+
+
+async def test_one_deadline_holds_for_all_attempts(two: Two) -> None:
+    """A provider that says nothing uses up what the whole request has, not the longer time of its own row."""
+    two.hold = asyncio.Event()
+    async with served(two, {"timeouts": {"first_event": 60}}, {}, fallback={"total_seconds": 0.3}) as gate:
+        answer = await gate.ask("anthropic-messages")
+        event = await gate.event(answer.headers["x-sbgw-event"])
+        two.hold.set()
+    assert answer.status == 504
+    assert [attempt["meaning"] for attempt in event["attempts"]] == ["timeout"]
+    assert two.calls["second"] == []
+    assert answer.took < 30
