@@ -79,7 +79,7 @@ class Attempt:
     taken: Taken | None = None
     """Its share of the provider's limits."""
     hints: tuple[str, ...] = ()
-    """What was added for the provider's prompt cache: `marks`, `long`, `key`, `affinity`."""
+    """What was added for the provider's prompt cache: `marks newest long key affinity`."""
 
 
 @dataclass(slots=True)

@@ -177,11 +177,14 @@ class WireProtocol(Protocol):
     def rewrite(self, body: JsonObject, target: Target) -> JsonObject:
         """The preserve path: `body` with `model` (and what a quirk names) changed, all else as it was, in the same order."""
 
-    def with_marks(self, body: JsonObject, *, most: int) -> JsonObject:
-        """A provider's request without cache breakpoints, with at most `most` of them where the protocol has such."""
+    def with_marks(self, body: JsonObject, *, most: int, newest: bool = False) -> JsonObject:
+        """A provider's request without cache breakpoints, with at most `most` of them where the protocol has such.
+
+        With `newest` it has some, and gets one more, after the newest message.
+        """
 
     def with_long_marks(self, body: JsonObject) -> JsonObject:
-        """The same breakpoints, asking for the longer time."""
+        """The same breakpoints; those before the conversation ask for the longer time."""
 
     def auth_headers(self, provider: Provider, key: str) -> dict[str, str]:
         """Headers that authenticate and version a request (`x-api-key`, `anthropic-version`, `Authorization`)."""

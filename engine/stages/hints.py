@@ -1,7 +1,7 @@
 """What is added to a request for the provider's prompt cache: named changes, recorded with the attempt.
 
-Breakpoints, where neither the client nor anybody before us set one and the prompt is likely to come again; the longer time
-for breakpoints, where this conversation's pauses make it pay; the session's name, which brings its requests to one cache.
+Breakpoints, where the client set none and the prompt is likely to come again, or one more where it marks what stands before
+the conversation and lets that grow unmarked, as long as the vendor takes one; the longer time for those before the conversation, where its pauses make that pay; the session's name, which brings its requests to one cache.
 What the client set stays where it is. `cache: {prefix: off}` in the policy, or a row without `cache`, keeps all of it away.
 """
 
@@ -34,12 +34,16 @@ def with_hints(exchange: Exchange, services: Services, wire: WireProtocol, targe
     hints: list[str] = []
     headers: dict[str, str] = {}
     if cache.kind == "marks":
-        given = survey.cache_marks > 0
+        given = survey.cache_marks
         if not given and cache.most_marks and hinted(survey.tools, survey.turns):
             body = wire.with_marks(body, most=cache.most_marks)
             hints.append("marks")
+        elif 0 < given < cache.most_marks and survey.turns and exchange.prefix.marked_head_only:
+            body = wire.with_marks(body, most=1, newest=True)
+            hints.append("newest")
         rate = exchange.policy.rates.get(target.model.ref)
-        if (given or hints) and services.prefixes.long_pays(exchange.prefix, target.model.ref, cache, rate):
+        spent = exchange.facts["session"]["cost_usd"]
+        if (given or hints) and services.prefixes.long_pays(exchange.prefix, target.model.ref, cache, rate, spent):
             longer = wire.with_long_marks(body)
             if longer is not body:
                 body = longer

@@ -203,6 +203,5 @@ def _remember(exchange: Exchange, services: Services) -> None:
             ref,
             exchange.policy.prompt_cache(ref),
             usage,
-            hinted="marks" in hints,
-            long="long" in hints,
+            hints=hints,
         )

@@ -47,7 +47,7 @@ class AttemptEvent:
     passed_over: tuple[str, ...] = ()
     """`provider/model` of those whose turn it was, but which were failing or at a limit."""
     hints: tuple[str, ...] = ()
-    """What was added for the provider's prompt cache: `marks`, `long`, `key`, `affinity`."""
+    """What was added for the provider's prompt cache: `marks newest long key affinity`."""
 
 
 @dataclass(slots=True, frozen=True)

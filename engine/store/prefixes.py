@@ -35,6 +35,10 @@ _MOST_HEADS = 500
 _WEIGHT = 0.3
 """How much the newest report counts for what a provider keeps of its promise."""
 
+_RISK = 0.015
+"""Share of a session's cost that may be spent on keeping prompts for the longer time."""
+
+_BYTES_PER_TOKEN = 4
 _NEARLY = 0.9
 """Of what was expected: that much is as good as all of it."""
 
@@ -59,6 +63,8 @@ class _Entry:
     """Segments it spans."""
     tokens: int
     until: float
+    seconds: int = 0
+    """How long every use keeps it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,10 +78,10 @@ class _Chain:
     entries: dict[str, list[_Entry]] = field(default_factory=dict)
     """`provider/name` → what it has in its cache, shortest first."""
     asked: float = 0.0
-    began: int = 0
-    """Bytes of its first prompt."""
     pauses: int = 0
     """Requests that came after the short time was over and before the long one was."""
+    long_usd: float = 0.0
+    """Spent on dearer writes for the longer time, as an estimate."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +105,11 @@ class Look:
     def head(self) -> int:
         """Segments before the conversation itself."""
         return next((n for n, kind in enumerate(self.kinds) if kind == "message"), len(self.kinds))
+
+    @property
+    def marked_head_only(self) -> bool:
+        """Whether the client's breakpoints leave the conversation out, but for its beginning."""
+        return bool(self.marks) and max(self.marks) <= self.head
 
     @property
     def warmest(self) -> tuple[str, int]:
@@ -129,7 +140,7 @@ class Prefixes:
             common = _common(chain.digests, digests)
             if look.chain is None or common > look.common:
                 look.chain, look.common = chain, common
-        marks = segments.marks or (_usual(look) if marking else [])
+        marks = _sent(look, marking=marking, newest=marking and look.marked_head_only)
         for ref, entries in look.chain.entries.items() if look.chain else ():
             tokens = self._warm(ref, entries, rules(ref), look, marks)
             if tokens:
@@ -139,18 +150,17 @@ class Prefixes:
         look.broken = self._break(look, rules, marks)
         return look
 
-    def note(
-        self, look: Look, ref: str, cache: PromptCache, usage: Usage | None, *, hinted: bool = False, long: bool = False
-    ) -> None:
-        """The request was answered by `ref` with that usage; `hinted`: breakpoints were set for it, `long`: for the longer time."""
-        marks = _usual(look) if hinted else look.marks
+    def note(self, look: Look, ref: str, cache: PromptCache, usage: Usage | None, *, hints: Sequence[str] = ()) -> None:
+        """The request was answered by `ref` with that usage; `hints` were added to it (`engine.stages.hints`)."""
+        marks = _sent(look, marking="marks" in hints, newest="newest" in hints)
+        long = "long" in hints
         chain = self._continue(look, cache)
         if usage is None or usage.input_tokens is None:
             return
         read, written = usage.cached_tokens, usage.cache_write_tokens or 0
         if cache.kind == "none" and not read:
             return
-        until = look.at + (cache.long_seconds if long and cache.long_seconds else cache.seconds)
+        until = look.at + cache.seconds
         missed = False
         if read is not None and look.common >= look.head and (expected := look.warm.get(ref, 0)):
             before = self._kept.get(ref, 1.0)
@@ -166,26 +176,40 @@ class Prefixes:
             entries = [e for e in entries if e.tokens <= (read or 0)]
         for entry in entries:
             if read and entry.tokens <= read:
-                entry.until = max(entry.until, look.at + cache.seconds)
+                entry.until = max(entry.until, look.at + max(entry.seconds, cache.seconds))
+        longest = {count for count, tokens in kept if long and count <= look.head and tokens > (read or 0)}
+        longest |= {e.count for e in entries if e.seconds > cache.seconds and not missed}
         known = {count for count, _ in kept}
         entries = [e for e in entries if e.count not in known]
-        entries += [_Entry(count, tokens, until) for count, tokens in kept]
-        chain.entries[ref] = sorted(entries, key=lambda e: e.count)[-_MOST_ENTRIES:]
+        for count, tokens in kept:
+            seconds = cache.long_seconds if count in longest else cache.seconds
+            entries.append(_Entry(count, tokens, look.at + seconds, seconds))
+        chain.entries[ref] = _shortened(sorted(entries, key=lambda e: e.count))
         if kept:
             self._note_head(look, ref, usage, until)
 
-    def long_pays(self, look: Look, ref: str, cache: PromptCache, rate: Rate | None) -> bool:
-        """Whether asking for the longer time is expected to save money for the rest of this conversation.
+    def long_pays(self, look: Look, ref: str, cache: PromptCache, rate: Rate | None, spent: float) -> bool:
+        """Whether what stands before the conversation shall be kept for the longer time.
 
-        It is expected to go on for as long as it has been, with as many pauses and as much new text; each pause costs the
-        prompt anew, each new token a dearer write, and so does the prompt itself where it is cold now.
+        Only for a conversation that pauses: each pause then costs that part of the prompt no more. And only as long as the
+        dearer writes stay under a small share of what its session has `spent` (USD), so that a wrong guess does no harm.
         """
-        chain = look.chain
-        if rate is None or chain is None or not cache.long_seconds:
+        chain, head = look.chain, look.head
+        if rate is None or chain is None or not cache.long_seconds or not head:
             return False
+        kept = [
+            e for e in chain.entries.get(ref, ()) if e.count <= min(look.common, head) and e.seconds > cache.seconds
+        ]
+        if any(entry.until > look.at for entry in kept):
+            return True
         pauses = chain.pauses + _paused(chain, look, cache)
-        written = (look.ends[-1] - chain.began) / look.ends[-1] + (ref not in look.warm)
-        return pauses * (rate.write - rate.read) > written * (rate.write_long - rate.write)
+        if not pauses or look.warm.get(ref, 0):
+            return False
+        dearer = look.ends[head - 1] / _BYTES_PER_TOKEN * (rate.write_long - rate.write) / 1e6
+        if rate.write <= rate.read or chain.long_usd + dearer > spent * _RISK:
+            return False
+        chain.long_usd += dearer
+        return True
 
     def _warm(self, ref: str, entries: list[_Entry], cache: PromptCache, look: Look, marks: Sequence[int]) -> int:
         best = 0.0
@@ -253,11 +277,11 @@ class Prefixes:
         if old is not None and old in chains and (_goes_on(old, look) or look.common > look.head):
             chains.remove(old)
             pauses = old.pauses + _paused(old, look, cache)
-            chain = _Chain(look.kinds, look.digests, look.ends, old.entries, look.at, old.began, pauses)
+            chain = _Chain(look.kinds, look.digests, look.ends, old.entries, look.at, pauses, old.long_usd)
         else:
             shared = {} if old is None else old.entries
             entries = {ref: [e for e in have if e.count <= look.common] for ref, have in shared.items()}
-            chain = _Chain(look.kinds, look.digests, look.ends, entries, look.at, look.ends[-1] if look.ends else 0)
+            chain = _Chain(look.kinds, look.digests, look.ends, entries, look.at)
         chains.append(chain)
         del chains[:-_MOST_CHAINS]
         return chain
@@ -303,14 +327,22 @@ def _goes_on(old: _Chain, look: Look) -> bool:
     return bool(old.digests) and old.digests[-1] in look.digests
 
 
+def _shortened(entries: list[_Entry]) -> list[_Entry]:
+    """The shortest, which stand before the conversation, and the longest."""
+    return entries if len(entries) <= _MOST_ENTRIES else [*entries[:4], *entries[4 - _MOST_ENTRIES :]]
+
+
 def _paused(chain: _Chain, look: Look, cache: PromptCache) -> bool:
     """Whether the request came after the short time was over and before the long one was."""
     return cache.seconds < look.at - chain.asked <= cache.long_seconds
 
 
-def _usual(look: Look) -> list[int]:
-    """Where breakpoints are set for a client that sets none."""
-    return [n for n in dict.fromkeys((look.head - 1, len(look.kinds) - 1)) if n >= 0]
+def _sent(look: Look, *, marking: bool, newest: bool) -> list[int]:
+    """Where breakpoints stand as the request is sent: the client's own, or ours if it set none and `marking`."""
+    last = len(look.kinds) - 1
+    if look.marks:
+        return [*look.marks, last] if newest else look.marks
+    return [n for n in dict.fromkeys((look.head - 1, last)) if n >= 0] if marking else []
 
 
 def warm_facts(look: Look, rates: Mapping[str, Rate]) -> dict[str, object]:

@@ -17,7 +17,7 @@ from tests.emulator.pieces import pieces
 from tests.emulator.script import Answer, Usage
 from tests.emulator.seals import Seals
 from tests.emulator.shape import images, opening, texts
-from tests.emulator.tokens import PromptCache, count
+from tests.emulator.tokens import SHORT, PromptCache, count
 
 STOPS = {"end_turn": "end_turn", "tool_use": "tool_use", "max_tokens": "max_tokens", "stop_sequence": "stop_sequence"}
 
@@ -73,20 +73,21 @@ def usage(body: Mapping[str, Any], answer: Answer, cache: PromptCache) -> dict[s
     if answer.usage is not None:
         return _usage(answer.usage)
     segments: list[Any] = []
-    ends: list[int] = []
+    ends: dict[int, float] = {}
     for part in (
-        body.get("tools") or [],
+        [tool for tool in body.get("tools") or [] if not tool.get("defer_loading")],
         blocks(body.get("system") or []),
         *(blocks(m["content"]) for m in body["messages"]),
     ):
         for block in part:
             segments.append({key: value for key, value in block.items() if key != "cache_control"})
-            if block.get("cache_control"):
-                ends.append(len(segments) - 1)
-    read_tokens, written = cache.use(segments, ends, smallest=1024)
+            if mark := block.get("cache_control"):
+                ends[len(segments) - 1] = 3600.0 if mark.get("ttl") == "1h" else SHORT
+    used = cache.use(segments, ends, smallest=1024)
     total = sum(count(segment) for segment in segments)
     output = count(answer.text + answer.thinking) + sum(count(call.input) + 8 for call in answer.calls)
-    return _usage(Usage(max(1, total - read_tokens - written), output, read_tokens, written))
+    plain = max(1, total - used.read - used.written)
+    return _usage(Usage(plain, output, used.read, used.written, written_1h=used.written_long))
 
 
 def _usage(tokens: Usage) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def usage(body: Mapping[str, Any], answer: Answer, cache: PromptCache) -> dict[s
     tokens = answer.usage
     if tokens is None:
         segments = [body.get("tools") or [], *body["messages"]]
-        cached, _ = cache.use(segments, range(len(segments)), smallest=1024)
+        cached = cache.use(segments, range(len(segments)), smallest=1024).read
         reasoning = count(answer.thinking) if answer.thinking else 0
         output = count(answer.text) + reasoning + sum(count(call.input) + 8 for call in answer.calls)
         tokens = Usage(sum(count(segment) for segment in segments), output, cached // 128 * 128, 0, reasoning)

@@ -88,11 +88,15 @@ def test_it_cools_down_and_every_use_keeps_it_warm(ref: str) -> None:
 
 
 def test_the_longer_time_lasts_longer() -> None:
-    """What was written for an hour is warm for an hour."""
+    """What stands before the conversation and was written for an hour is warm for an hour after its last use."""
     talk = Talk("a/marks")
-    talk.ask(prompt(0), 0, long=True)
-    assert talk.look(prompt(1), 3599).warm
-    assert talk.look(prompt(1), 3600).warm == {}
+    talk.ask(prompt(0), 0, hints=("long",))
+    assert talk.look(prompt(1), 299).warm["a/marks"] == tokens(prompt(0))
+    head = talk.look(prompt(1), 3599).warm["a/marks"]
+    assert 0 < head < tokens(prompt(0))
+    talk.ask(prompt(1), 3599)
+    assert talk.look(prompt(2), 2 * 3599).warm["a/marks"] == pytest.approx(head, abs=2)
+    assert talk.look(prompt(2), 3599 + 3600).warm == {}
 
 
 def test_a_short_prompt_is_kept_by_nobody() -> None:
@@ -212,19 +216,23 @@ def test_another_session_finds_the_tools_and_the_system_text() -> None:
     assert Talk("b/auto", "third", talk.prefixes).look(prompt(0, first="Newer."), 2).warm == {}
 
 
-def test_the_longer_time_pays_for_those_who_pause() -> None:
-    """Never without a pause; after one where the prompt is long and grows slowly; not where it is all new."""
+def test_the_longer_time_is_for_those_who_pause() -> None:
+    """Not without a pause, nor while the prompt is warm, nor for more than a small share of what the session has cost."""
     talk = Talk("a/marks")
     for turn in range(5):
         found = talk.ask(prompt(turn), turn * 20)
-        assert not talk.prefixes.long_pays(found, "a/marks", MARKS, RATE)
-    found = talk.ask(prompt(5), 80 + 900)
-    assert talk.prefixes.long_pays(found, "a/marks", MARKS, RATE)
-    assert not talk.prefixes.long_pays(found, "a/marks", MARKS, None), "nobody knows the prices"
-    new = Talk("a/marks")
-    new.ask(prompt(0), 0)
-    found = new.look(prompt(60), 900)
-    assert not new.prefixes.long_pays(found, "a/marks", MARKS, RATE), "grown to many times its size, and cold"
+        assert not talk.prefixes.long_pays(found, "a/marks", MARKS, RATE, 100.0)
+    cold = talk.look(prompt(5), 80 + 900)
+    assert not talk.prefixes.long_pays(cold, "a/marks", MARKS, None, 100.0), "nobody knows the prices"
+    assert not talk.prefixes.long_pays(cold, "a/marks", MARKS, RATE, 0.01), "too dear for so small a session"
+    assert not talk.prefixes.long_pays(cold, "a/marks", PromptCache(kind="marks"), RATE, 100.0), (
+        "nothing longer to ask for"
+    )
+    assert talk.prefixes.long_pays(cold, "a/marks", MARKS, RATE, 100.0)
+    talk.ask(prompt(5), 80 + 900, hints=("long",))
+    later = talk.look(prompt(6), 80 + 900 + 1800)
+    assert later.warm["a/marks"] < tokens(prompt(5)), "the conversation itself is cold again"
+    assert talk.prefixes.long_pays(later, "a/marks", MARKS, RATE, 0.0), "what is kept for long goes on so, at no cost"
 
 
 def test_what_is_remembered_is_bounded() -> None:

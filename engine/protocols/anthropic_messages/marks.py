@@ -10,33 +10,30 @@ from engine.llm.messages import JsonObject
 _UNMARKABLE = frozenset({"thinking", "redacted_thinking"})
 
 
-def with_marks(body: JsonObject, *, most: int) -> JsonObject:
-    """`body`, which has no breakpoint, with up to three: after tools and system, after the newest message, and after the user
-    message before it, where the previous request ended. `body` itself is not changed.
+def with_marks(body: JsonObject, *, most: int, newest: bool = False) -> JsonObject:
+    """`body`, which has no breakpoint, with up to three: after the newest message, after tools and system, and after the user
+    message before it, where the previous request ended. With `newest` only the first of them, beside those that are there.
+    `body` itself is not changed.
     """
     marked = dict(body)
-    places = [_mark_head, _mark_newest, _mark_previous][:most]
-    for mark in places:
+    for mark in (_mark_newest, _mark_head, _mark_previous)[: 1 if newest else most]:
         mark(marked)
     return marked
 
 
 def with_long_marks(body: JsonObject) -> JsonObject:
-    """`body` with every breakpoint asking for the longer time. None is moved; `body` itself is not changed.
+    """`body` with the breakpoints in tools and system asking for the longer time. None is moved; `body` is not changed.
 
     A client that says a time itself has it: the API wants longer ones before shorter ones, so all stay as they are then.
     """
     if any("ttl" in mark for mark in _marks(body)):
         return body
-    longer: JsonObject = dict(body)
-    for name in ("tools", "system"):
-        if isinstance(body.get(name), list):
-            longer[name] = [_longer(block) for block in body[name]]
-    messages = body.get("messages")
-    if isinstance(messages, list):
-        longer["messages"] = [_longer_inside(message) for message in messages]
-    whole: JsonObject = _longer(longer)
-    return whole
+    longer = {
+        name: [_longer(block) for block in body[name]]
+        for name in ("tools", "system")
+        if isinstance(body.get(name), list) and any("cache_control" in b for b in body[name] if isinstance(b, dict))
+    }
+    return {**body, **longer} if longer else body
 
 
 def _mark_head(body: JsonObject) -> None:
@@ -94,13 +91,6 @@ def _marks(body: JsonObject) -> Iterator[JsonObject]:
         for block in blocks if isinstance(blocks, list) else ():
             if isinstance(block, dict) and isinstance(mark := block.get("cache_control"), dict):
                 yield mark
-
-
-def _longer_inside(message: Any) -> Any:
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, list) or not any(isinstance(b, dict) and "cache_control" in b for b in content):
-        return message
-    return {**message, "content": [_longer(block) for block in content]}
 
 
 def _longer(block: Any) -> Any:

@@ -61,8 +61,8 @@ class AnthropicMessages:
     def rewrite(self, body: JsonObject, target: Target) -> JsonObject:
         return rewrite(body, target)
 
-    def with_marks(self, body: JsonObject, *, most: int) -> JsonObject:
-        return with_marks(body, most=most)
+    def with_marks(self, body: JsonObject, *, most: int, newest: bool = False) -> JsonObject:
+        return with_marks(body, most=most, newest=newest)
 
     def with_long_marks(self, body: JsonObject) -> JsonObject:
         return with_long_marks(body)

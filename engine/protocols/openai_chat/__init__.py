@@ -65,9 +65,9 @@ class OpenAIChat:
     def rewrite(self, body: JsonObject, target: Target) -> JsonObject:
         return rewrite(body, target)
 
-    def with_marks(self, body: JsonObject, *, most: int) -> JsonObject:
+    def with_marks(self, body: JsonObject, *, most: int, newest: bool = False) -> JsonObject:
         """As it is: this protocol has no breakpoints."""
-        del most
+        del most, newest
         return body
 
     def with_long_marks(self, body: JsonObject) -> JsonObject:
