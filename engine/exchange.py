@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.llm.errors import GatewayError
-from engine.llm.messages import JsonObject, LLMResponse
+from engine.llm.messages import JsonObject, LLMResponse, Usage
 from engine.llm.protocol import StreamEncoder, Survey, Tapped, Target, WireProtocol
 from engine.llm.stream import StreamEvent
 from engine.policy.clients import ClientIdentity
@@ -78,6 +78,8 @@ class Attempt:
     """Its account with the providers' health, for what goes wrong after its answer has begun."""
     taken: Taken | None = None
     """Its share of the provider's limits."""
+    spent: Usage | None = None
+    """What its provider counted for an answer that was not taken."""
     hints: tuple[str, ...] = ()
     """What was added for the provider's prompt cache: `marks newest long key affinity`."""
 

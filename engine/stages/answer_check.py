@@ -23,7 +23,7 @@ import orjson
 
 from engine.exchange import Answer, CallTally, Exchange, Relayed, Services
 from engine.llm.errors import ProviderError
-from engine.llm.messages import Block, Opaque, Refusal, StopReason, Text, ToolCall
+from engine.llm.messages import Block, Opaque, Refusal, StopReason, Text, ToolCall, Usage
 from engine.llm.protocol import SSEEvent, StreamDecoder, StreamTap, Tapped, Target
 from engine.llm.stream import ArgumentsDelta, BlockStart, BlockStop, Failure, Finish, StreamEvent
 from engine.policy.decision import Candidate
@@ -46,6 +46,8 @@ class AnswerCheck:
         self._spare = spare
         self._heard: list[StreamEvent] = []
         self._calling = self._speaking = False
+        self.spent: Usage | None = None
+        """What the provider counted, once the answer's end has been read."""
 
     def listening(self, tap: StreamTap, decoder: StreamDecoder) -> StreamTap:
         """`tap`, with this check listening to what it is fed."""
@@ -61,11 +63,13 @@ class AnswerCheck:
         elif answer.events is not None:
             answer.events = await self._settle_events(answer.events)
         elif answer.response is not None:
+            self.spent = answer.response.usage
             content = await self._judged(list(answer.response.content), stop=answer.response.stop)
             answer.response = replace(answer.response, content=tuple(content))
         elif answer.body is not None:
             wire = services.protocols[target.protocol]
             response = wire.decode_response(orjson.loads(answer.body), quirks=target.quirks)
+            self.spent = response.usage
             content = await self._judged(list(response.content), stop=response.stop)
             if content != list(response.content):
                 answer.body, answer.response = None, replace(response, content=tuple(content))
@@ -155,6 +159,7 @@ class AnswerCheck:
         calls = [event.block for event in held if isinstance(event, BlockStop) and isinstance(event.block, ToolCall)]
         if finish is None or not calls:
             return list(held)
+        self.spent = finish.usage
         try:
             judged = await self._judged(list(calls), stop=finish.stop, late=late, fixed=fixed)
         except ProviderError:

@@ -97,6 +97,7 @@ async def attempt(
         try:
             await check.settle(answer, target, services)
         except BaseException:
+            record.spent = check.spent
             upstream.close()
             raise
     exchange.losses = tuple(sorted({*losses, *candidate.losses} if losses else losses))

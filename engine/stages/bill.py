@@ -6,7 +6,8 @@ Rules kept here:
   `basis` says what the cost rests on. `usage`: all counts were told. `partial`: the answer broke off, the prompt's count was
   told. `sizes`: nothing was told, the prompt is estimated from its size and the answer from what came.
 - An attempt that we gave up on (time ran out, the client left) was under way at the provider and is paid for: its prompt is
-  counted, as an estimate, as wasted. One that the provider refused costs nothing.
+  counted, as an estimate, as wasted. An answer that came and was not taken (a tool call that fits nothing) is wasted as its
+  provider counted it. A request that the provider refused costs nothing.
 - What the same answer would have cost on the model that was asked for is worked out here and recorded, with today's prices.
 """
 
@@ -87,9 +88,12 @@ def _wasted(exchange: Exchange, prices: PriceTable) -> float | None:
     served = exchange.attempts[-1] if exchange.answer is not None else None
     found: float | None = None
     for attempt in exchange.attempts:
-        if attempt is served or attempt.meaning not in _UNDER_WAY:
+        if attempt is served or (attempt.meaning not in _UNDER_WAY and attempt.spent is None):
             continue
-        usd = prices.estimate(attempt.candidate.ref, _prompt(exchange), 0, at=exchange.wall)
+        if attempt.spent is not None and attempt.spent.input_tokens is not None:
+            usd = prices.cost(attempt.candidate.ref, attempt.spent, exchange.wall).usd
+        else:
+            usd = prices.estimate(attempt.candidate.ref, _prompt(exchange), 0, at=exchange.wall)
         if usd is not None:
             found = (found or 0.0) + usd
     return found

@@ -109,7 +109,7 @@ async def two(
             Behind("second", good.url, (wire,)),
         )
         keys = {"FIRST_KEY": bad.key, "SECOND_KEY": good.key}
-        async with spine(policy(*behind, settings={"experimental": True}, **sections), env=keys) as gate:
+        async with spine(policy(*behind, **{"settings": {"experimental": True}, **sections}), env=keys) as gate:
             yield gate, bad, good
 
 
@@ -128,6 +128,7 @@ async def test_a_broken_call_falls_back(protocol: str, wire: str, broken: str, *
     assert event["status"] == "fallback_success"
     assert [attempt.get("meaning") for attempt in event["attempts"]] == ["incompatible", None]
     assert event["invalidCalls"] == 1
+    assert event["wastedUsd"] > 0
     assert len(bad.served) == len(good.served) == 1
     assert "launch_rocket" not in repr(event)
 
@@ -284,6 +285,25 @@ async def test_nothing_is_checked_without_tools() -> None:
         event = await gate.event(answer.headers["x-sbgw-event"])
     assert judged(answer).text == "Hello."
     assert "invalidCalls" not in event
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["sound", "broken"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_client_that_waits_hears_that_we_live(
+    protocol: str, monkeypatch: pytest.MonkeyPatch, *, broken: bool
+) -> None:
+    """While an answer is held its client gets signs of life, and after them one whole answer, the next model's if need be."""
+    monkeypatch.setattr("engine.stages.client_stream.EARLY_AFTER", 0.0)
+    turn = Turn("Let me look.", calls=(BROKEN["unknown"] if broken else Tool("get_weather", SOUND),))
+    settings = {"settings": {"experimental": True, "keepalive_seconds": 1}}
+    async with two("openai-chat", turn, answers={"hold": "answer"}, **settings) as (gate, bad, _good):
+        bad.pace = 0.4
+        answer = await gate.ask(protocol, asked(protocol, stream=True))
+        event = await gate.event(answer.headers["x-sbgw-event"])
+    assert answer.body.startswith(b": waiting for the provider")
+    assert judged(answer).text == ("" if broken else "Let me look.")
+    assert calls(answer) == [("get_weather", SOUND)]
+    assert event["status"] == ("fallback_success" if broken else "success")
 
 
 async def test_a_break_while_all_is_held_falls_back() -> None:
