@@ -112,6 +112,10 @@ class Tapped:
 class StreamDecoder(Protocol):
     """Provider's SSE events in, `StreamEvent`s out, in the order that `engine.llm.stream` states."""
 
+    @property
+    def complete(self) -> bool:
+        """The answer is whole, though its wire's last word is still to come: some vendors never say that."""
+
     def feed(self, event: SSEEvent) -> list[StreamEvent]:
         """Events that `event` completes; never raises for what a provider sends: a bad frame gives a `Failure`."""
 

@@ -143,14 +143,17 @@ async def _relay(upstream: Upstream, tap: StreamTap, heard: Heard) -> AsyncGener
 
 async def _events(upstream: Upstream, decoder: StreamDecoder, heard: Heard) -> AsyncGenerator[list[StreamEvent], None]:
     """The events as they come, up to the answer's end."""
-    parser = SSEParser()
+    parser, until = SSEParser(), 0.0
     async with aclosing(upstream.chunks()) as chunks:
         try:
-            async for chunk in chunks:
+            while (chunk := await (_before(until, chunks) if until else anext(chunks, None))) is not None:
                 events: list[StreamEvent] = []
-                for event in parser.feed(chunk):
+                found = parser.feed(chunk)
+                for event in found:
                     heard.frame(event.data)
                     events += decoder.feed(event)
+                if found and decoder.complete:
+                    until = asyncio.get_running_loop().time() + LINGER  # signs of life alone keep nobody waiting
                 if events:
                     yield events
                     if isinstance(events[-1], Finish | Failure):
@@ -171,13 +174,16 @@ async def _events(upstream: Upstream, decoder: StreamDecoder, heard: Heard) -> A
 async def _lingering(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """What still comes after an answer's end, for a while."""
     until = asyncio.get_running_loop().time() + LINGER
+    while (chunk := await _before(until, chunks)) is not None:
+        yield chunk
+
+
+async def _before(until: float, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
+    """The next piece, None if there is none before then."""
     with suppress(TimeoutError):
-        while True:
-            async with asyncio.timeout_at(until):
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
+        async with asyncio.timeout_at(until):
+            return await anext(chunks, None)
+    return None
 
 
 async def once(piece: _T) -> AsyncGenerator[_T, None]:

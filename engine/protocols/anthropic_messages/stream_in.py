@@ -116,6 +116,11 @@ class Decoder:
             return self._finish()
         return self._fail(_broken("the provider's stream ended before its answer did"))
 
+    @property
+    def complete(self) -> bool:
+        """See `StreamDecoder.complete`."""
+        return self._stop is not None
+
     def _message_start(self, value: JsonObject) -> list[StreamEvent]:
         if self._started:
             return [Progress()]

@@ -29,7 +29,7 @@ from engine.llm.messages import (
 from engine.llm.protocol import Target
 from engine.protocols import arguments, tool_ids
 from engine.protocols.openai_chat.fields import NAME
-from engine.protocols.openai_chat.reasoning import unseal
+from engine.protocols.openai_chat.reasoning import text_of, unseal
 from engine.protocols.tool_names import ToolNames, custom_arguments
 from engine.protocols.unshared import MARKS, block_loss
 
@@ -283,6 +283,7 @@ class Conversation:
         """Reasoning of the turn, as far as the provider takes it back."""
         quirks = self._target.quirks
         texts: list[str] = []
+        unsaid: list[str] = []
         number = 0
         for index, block in enumerate(blocks):
             if isinstance(block, ToolCall):
@@ -300,7 +301,10 @@ class Conversation:
             if block.text:
                 texts.append(block.text)
             if not fields and not held and not (quirks.echo_reasoning and block.text) and (block.text or block.opaque):
-                self.losses.add("thinking.signature")
+                unsaid.append(block.text)
+        told = text_of({"reasoning_details": message.get("reasoning_details")})
+        if any(not text or text not in told for text in unsaid):  # what a later seal holds is said
+            self.losses.add("thinking.signature")
         in_play = bool(self._request.tools or self._called)
         if quirks.echo_reasoning and (texts or in_play):
             # A turn that another vendor produced has none to give back; an empty text counts as none and is refused.

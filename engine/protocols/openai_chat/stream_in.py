@@ -143,6 +143,11 @@ class ChatStreamDecoder:
             return self._end()
         return self._fail(broken("the provider's stream ended before the answer was complete"))
 
+    @property
+    def complete(self) -> bool:
+        """See `StreamDecoder.complete`: there is a finish reason; usage and `[DONE]` may come, or not."""
+        return bool(self._finish)
+
     # ── reading ──
 
     def _beside(self, value: JsonObject) -> None:
@@ -188,7 +193,7 @@ class ChatStreamDecoder:
         if text := reasoning.text_of(delta, self._quirks.reasoning_field):
             self._last("thinking").texts.append(text)
         if details and (text or any(d.get("signature") or d.get("data") for d in details)):
-            self._last("thinking").details.feed(details)
+            self._detail(details, late=not text)
         if content:
             if isinstance(content, str):
                 self._last("text").texts.append(content)
@@ -206,6 +211,15 @@ class ChatStreamDecoder:
             self._call(call)
         if isinstance(legacy := delta.get("function_call"), dict) and any(legacy.values()):
             self._call({"index": "function_call", "function": legacy})
+
+    def _detail(self, details: list[JsonObject], *, late: bool) -> None:
+        """A seal that comes after the text has begun is no use without the reasoning that it seals."""
+        earlier = next((p for p in reversed(self._pieces) if p.kind == "thinking"), None) if late else None
+        piece = self._last("thinking")
+        if earlier is not None and earlier is not piece and not piece.details.details:
+            sealed = {(d.get("type"), d.get("index")) for d in details}
+            piece.details.feed([d for d in earlier.details.details if (d.get("type"), d.get("index")) in sealed])
+        piece.details.feed(details)
 
     def _content(self, parts: list[Any], *, told: bool) -> None:
         for part in parts:

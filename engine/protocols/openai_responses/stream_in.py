@@ -81,6 +81,11 @@ class Decoder:
         """See `StreamDecoder.close`."""
         return [] if self._ended else self._fail(broken("the provider's stream ended before response.completed"))
 
+    @property
+    def complete(self) -> bool:
+        """See `StreamDecoder.complete`: only the last event makes an answer whole here."""
+        return False
+
     def _event(self, kind: str, value: JsonObject) -> list[StreamEvent]:
         if kind.endswith(".delta"):  # most of a stream
             lane = self._lane(kind, value)
