@@ -82,6 +82,8 @@ class Attempt:
     """What its provider counted for an answer that was not taken."""
     hints: tuple[str, ...] = ()
     """What was added for the provider's prompt cache: `marks newest long key affinity`."""
+    heard: Heard = field(default_factory=Heard)
+    """How much of a stream came."""
 
 
 @dataclass(slots=True)

@@ -244,7 +244,8 @@ def _override(price: Mapping[str, float]) -> _Entry:
     """An entry from a row's own `price`, USD per million tokens."""
     base = price.get("input", 0.0)
     read, write = price.get("cached_input", base), price.get("cache_write", base)
-    rates = _Rates(0, *(rate * _PER_MILLION for rate in (base, price.get("output", 0.0), read, write, write)))
+    hour = price.get("cache_write_1h", write)
+    rates = _Rates(0, *(rate * _PER_MILLION for rate in (base, price.get("output", 0.0), read, write, hour)))
     return _Entry("override", (rates,))
 
 

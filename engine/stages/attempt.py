@@ -22,6 +22,7 @@ from engine.llm.messages import JsonObject, LLMRequest
 from engine.llm.protocol import StreamEncoder, Target, WireProtocol
 from engine.llm.replay import replay
 from engine.policy.decision import Candidate
+from engine.providers.heard import Heard
 from engine.stages.answer_check import AnswerCheck, answer_check
 from engine.stages.decode import parse
 from engine.stages.hints import with_hints
@@ -87,7 +88,9 @@ async def attempt(
             del payload
             record.status = upstream.status
             try:
-                answer = await _answer(wire, upstream, target, candidate, translation, check=check, stream=stream)
+                answer = await _answer(
+                    wire, upstream, target, candidate, translation, heard=record.heard, check=check, stream=stream
+                )
             except BaseException:
                 upstream.close()
                 raise
@@ -199,6 +202,7 @@ async def _answer(
     candidate: Candidate,
     translation: _Translation,
     *,
+    heard: Heard,
     check: AnswerCheck | None,
     stream: bool,
 ) -> Answer:
@@ -206,7 +210,7 @@ async def _answer(
     if upstream.status >= 400:
         raise wire.decode_error(upstream.status, await _error_body(upstream), upstream.headers)
     encoder = translation.encoder
-    answer = Answer(candidate, target, upstream, upstream.headers, encoder=encoder)
+    answer = Answer(candidate, target, upstream, upstream.headers, encoder=encoder, heard=heard)
     kind = upstream.headers.get("content-type", "").partition(";")[0].strip().lower()
     if stream and kind != "application/json":
         if kind == "text/html":
@@ -215,10 +219,10 @@ async def _answer(
             tap = wire.stream_tap(quirks=target.quirks)
             if check is not None:
                 tap = check.listening(tap, wire.stream_decoder(quirks=target.quirks))
-            answer.relay = await committed_relay(upstream, tap, answer.heard)
+            answer.relay = await committed_relay(upstream, tap, heard)
         else:
             answer.events = await committed_events(
-                upstream, wire.stream_decoder(quirks=target.quirks, request=translation.request), answer.heard
+                upstream, wire.stream_decoder(quirks=target.quirks, request=translation.request), heard
             )
         return answer
     raw = await upstream.read()

@@ -6,8 +6,9 @@ Rules kept here:
   `basis` says what the cost rests on. `usage`: all counts were told. `partial`: the answer broke off, the prompt's count was
   told. `sizes`: nothing was told, the prompt is estimated from its size and the answer from what came.
 - An attempt that we gave up on (time ran out, the client left) was under way at the provider and is paid for: its prompt is
-  counted, as an estimate, as wasted. An answer that came and was not taken (a tool call that fits nothing) is wasted as its
-  provider counted it. A request that the provider refused costs nothing.
+  counted, as an estimate, as wasted. So is an answer that came and was not taken (a tool call that fits nothing), as its
+  provider counted it, or that broke off before it was passed on. What the provider refused, or failed at before it wrote
+  anything, costs nothing.
 - What the same answer would have cost on the model that was asked for is worked out here and recorded, with today's prices.
 """
 
@@ -16,10 +17,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from engine.exchange import Exchange
+from engine.exchange import Answer, Attempt, Exchange
 from engine.llm.errors import PolicyError
 from engine.llm.frozen import dataclass
 from engine.llm.messages import Usage
+from engine.llm.protocol import Tapped
 from engine.providers.prices import Cost, PriceTable
 
 Basis = Literal["usage", "partial", "sizes", ""]
@@ -57,46 +59,50 @@ def bill(exchange: Exchange, prices: PriceTable) -> Bill:
     answer, wasted = exchange.answer, _wasted(exchange, prices)
     if answer is None:
         return Bill(wasted_usd=wasted, requested_usd=_avoided(exchange, prices))
-    usage, basis = _counted(exchange)
+    tapped, reply = exchange.tapped or Tapped(), exchange.reply
+    whole = reply.body if reply is not None and answer.relay is None and answer.events is None else b""
+    usage, basis = _counted(exchange, answer, tapped, whole)
     cost = prices.cost(answer.candidate.ref, usage, exchange.wall)
     return Bill(cost, basis if cost.usd is not None else "", wasted, _requested(exchange, prices, usage, cost))
 
 
-def _counted(exchange: Exchange) -> tuple[Usage, Basis]:
-    """The counts to price, and where they come from."""
-    tapped = exchange.tapped
-    told = (tapped.usage if tapped is not None else None) or Usage()
-    finished = tapped is not None and tapped.finished
-    if told.input_tokens is not None and told.output_tokens is not None and finished:
+def _counted(exchange: Exchange, answer: Answer, tapped: Tapped, whole: bytes) -> tuple[Usage, Basis]:
+    """The counts to price, and where they come from; `whole` is the answer if it came as one."""
+    told = tapped.usage or Usage()
+    if told.input_tokens is not None and told.output_tokens is not None and tapped.finished:
         return told, "usage"
-    answer = exchange.answer
-    assert answer is not None
-    came = answer.heard.tokens
-    if answer.relay is None and answer.events is None and exchange.reply is not None:
-        came = len(exchange.reply.body) // _BYTES_PER_TOKEN
+    came = len(whole) // _BYTES_PER_TOKEN if whole else answer.heard.tokens
     output = max(told.output_tokens or 0, came)
     if told.input_tokens is not None:
         return replace(told, output_tokens=output), "partial"
-    return replace(told, input_tokens=_prompt(exchange), output_tokens=output), "sizes"
+    return _by_sizes(exchange, told, output), "sizes"
 
 
-def _prompt(exchange: Exchange) -> int:
-    return int(exchange.facts["estimate"]["input_tokens"]) if exchange.facts else 0
+def _by_sizes(exchange: Exchange, told: Usage, output: int) -> Usage:
+    """Counts that nobody told: the prompt by its size, as if no cache had any of it, so that budgets err on the safe side."""
+    prompt = int(exchange.facts["estimate"]["input_tokens"]) if exchange.facts else 0
+    return replace(told, input_tokens=prompt, output_tokens=output)
 
 
 def _wasted(exchange: Exchange, prices: PriceTable) -> float | None:
     served = exchange.attempts[-1] if exchange.answer is not None else None
     found: float | None = None
     for attempt in exchange.attempts:
-        if attempt is served or (attempt.meaning not in _UNDER_WAY and attempt.spent is None):
-            continue
-        if attempt.spent is not None and attempt.spent.input_tokens is not None:
-            usd = prices.cost(attempt.candidate.ref, attempt.spent, exchange.wall).usd
-        else:
-            usd = prices.estimate(attempt.candidate.ref, _prompt(exchange), 0, at=exchange.wall)
+        usd = _given_up(exchange, prices, attempt) if attempt is not served else None
         if usd is not None:
             found = (found or 0.0) + usd
     return found
+
+
+def _given_up(exchange: Exchange, prices: PriceTable, attempt: Attempt) -> float | None:
+    """What an attempt cost that did not answer; None when that is nothing, or unknown."""
+    told = attempt.spent
+    if told is not None and told.input_tokens is not None:
+        return prices.cost(attempt.candidate.ref, told, exchange.wall).usd
+    if told is not None or attempt.heard.tokens or attempt.meaning in _UNDER_WAY:
+        sizes = _by_sizes(exchange, Usage(), attempt.heard.tokens)
+        return prices.cost(attempt.candidate.ref, sizes, exchange.wall).usd
+    return None
 
 
 def _requested(exchange: Exchange, prices: PriceTable, usage: Usage, cost: Cost) -> float | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 from aiohttp import web
 
+from tests.emulator.bill import Delivered
 from tests.emulator.faults import HTML, Fault
 from tests.emulator.odd import ODD
 from tests.emulator.refusal import Refusal
@@ -25,6 +26,10 @@ class Delivery:
     state: State
     pace: float = 0.0
     cut: int = 0
+    delivered: Delivered = "nothing"
+    """What the vendor may charge for."""
+    sent: list[bytes] = field(default_factory=list)
+    """Frames that went out."""
 
     def refuse(self, refusal: Refusal, headers: dict[str, str] | None = None) -> web.Response:
         """The vendor's error answer."""
@@ -60,6 +65,7 @@ class Delivery:
         await self._write(response, reply.frames[:before])
         await asyncio.sleep(fault.seconds)
         await self._write(response, reply.frames[before:])
+        self.delivered = "whole"
         await response.write_eof()
         return response
 
@@ -96,6 +102,7 @@ class Delivery:
         return response
 
     async def _whole(self, reply: Reply) -> web.Response:
+        self.delivered = "whole"
         headers = self.wire.headers(self.wire.request_id())
         return web.Response(body=orjson.dumps(reply.whole), content_type="application/json", headers=headers)
 
@@ -110,12 +117,15 @@ class Delivery:
             frames = [text[i : i + self.cut] for i in range(0, len(text), self.cut)]
         for frame in frames:
             await response.write(frame)
+            self.sent.append(frame)
+            self.delivered = "part"
             if self.pace:
                 await asyncio.sleep(self.pace)
 
     async def _stream(self, frames: list[bytes]) -> web.StreamResponse:
         response = await self._open()
         await self._write(response, frames)
+        self.delivered = "whole"
         await response.write_eof()
         return response
 
@@ -129,7 +139,9 @@ class Delivery:
         """An error inside a 200 before any content; for a whole answer, an error body with status 200."""
         refusal = self._overload(fault)
         if reply.frames:
-            return await self._stream(self.wire.error_frames(refusal, self.state))
+            response = await self._stream(self.wire.error_frames(refusal, self.state))
+            self.delivered = "nothing"
+            return response
         body = orjson.dumps(self.wire.envelope(refusal, self.state, self.wire.request_id()))
         return web.Response(
             body=body, content_type="application/json", headers=self.wire.headers(self.wire.request_id())

@@ -12,6 +12,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Self
 
 import orjson
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from tests.emulator import anthropic_answers, chat_answers
 from tests.emulator import models as rows
+from tests.emulator.bill import Delivered, Prices, written
 from tests.emulator.chat_profiles import PROFILES
 from tests.emulator.delivery import Delivery
 from tests.emulator.faults import Fault
@@ -44,6 +46,11 @@ class Received:
     step: int = 0
     """Tool results the conversation held."""
     left: bool = False
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    """Tokens of the whole answer, as its wire counts them."""
+    delivered: Delivered = "nothing"
+    frames: list[bytes] = field(default_factory=list)
+    """Frames of a stream that went out."""
 
     @property
     def model(self) -> str:
@@ -113,6 +120,15 @@ class Emulator:
         """Model requests that were answered as scripted."""
         return [request for request in self.requests if request.verdict == "ok" and request.wire in WIRES]
 
+    def charge(self, request: Received, prices: Prices) -> Decimal:
+        """What this vendor charges for a request."""
+        match request.delivered:
+            case "nothing":
+                return Decimal(0)
+            case "whole":
+                return prices.charge(request.wire, request.usage)
+        return prices.charge(request.wire, request.usage, output=written(request.frames))
+
     def saw(self, text: str) -> list[Received]:
         """Requests that carried this text in a header or in the body: for secrets that must not travel."""
         needle = text.encode()
@@ -133,7 +149,11 @@ class Emulator:
                 return delivery.refuse(refusal)
             except (asyncio.CancelledError, ConnectionResetError):
                 seen.left = True
+                if seen.usage and delivery.delivered == "nothing":
+                    delivery.delivered = "prompt"
                 raise
+            finally:
+                seen.delivered, seen.frames = delivery.delivered, delivery.sent
 
         return handle
 
@@ -152,6 +172,7 @@ class Emulator:
         self._state.script = self.script
         reply = wire.reply(seen.body, seen.headers, self._state)
         seen.step = len(reply.talk.steps)
+        seen.usage = reply.whole["usage"]
         self.surprises.extend(text for text in reply.complaints if text not in self.surprises)
         fault = self._fault(wire.name, seen.step)
         seen.verdict = f"fault: {fault.kind}" if fault else "ok"
