@@ -32,6 +32,8 @@ MAX_LISTENERS = 32
 LISTENER_BACKLOG = 1_000
 """Events that wait for a listener; one that is slower than that misses some."""
 
+Listener = asyncio.Queue[Event | None]
+
 Post = Callable[[str, Mapping[str, str], bytes], Awaitable[None]]
 
 
@@ -40,7 +42,7 @@ class Exports:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], *, log: Callable[..., None]) -> None:
         self._transport = Transport()
-        self._listeners: set[asyncio.Queue[Event]] = set()
+        self._listeners: set[Listener] = set()
         self.couriers = tuple(
             Courier(name, receiver, log=log, sleep=asyncio.sleep, uniform=random.uniform)
             for name, receiver in _receivers(settings, environ, self.post, log)
@@ -66,17 +68,27 @@ class Exports:
             with suppress(asyncio.QueueFull):
                 queue.put_nowait(event)
 
-    def listen(self) -> asyncio.Queue[Event] | None:
-        """A queue of all events from now on; None when there are too many listeners. Hand it back with `leave`."""
+    def listen(self) -> Listener | None:
+        """A queue of all events from now on; None when there are too many listeners. Hand it back with `leave`.
+
+        None in the queue: the gateway ends.
+        """
         if len(self._listeners) >= MAX_LISTENERS:
             return None
-        queue: asyncio.Queue[Event] = asyncio.Queue(LISTENER_BACKLOG)
+        queue: Listener = asyncio.Queue(LISTENER_BACKLOG)
         self._listeners.add(queue)
         return queue
 
-    def leave(self, queue: asyncio.Queue[Event]) -> None:
+    def leave(self, queue: Listener) -> None:
         """The listener has gone."""
         self._listeners.discard(queue)
+
+    def hang_up(self) -> None:
+        """Tell all listeners that there will be no more."""
+        for queue in self._listeners:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(None)
 
     def state(self) -> list[dict[str, Any]]:
         """How each export fares, for `/metrics`."""

@@ -20,6 +20,7 @@ from engine.guard import Guard
 from engine.llm.errors import ClientError, GatewayError, InternalError
 from engine.llm.protocol import WireProtocol
 from engine.patience import Patience
+from engine.routes.events import Events
 from engine.routes.inspection import Inspection
 from engine.routes.models import list_models, one_model
 from engine.routes.reply import json_response
@@ -68,6 +69,7 @@ class Server:
         self.patience: Patience | None = None
         """Set while the server listens."""
         self._inspection = Inspection(gateway)
+        self._events = Events(gateway)
         self._draining = False
         self.state = state
 
@@ -92,9 +94,18 @@ class Server:
         app.router.add_get("/health", self._inspection.health)
         app.router.add_get("/metrics", self._inspection.metrics)
         app.router.add_get("/providers", self._inspection.providers)
-        app.router.add_get("/events/recent", self._inspection.recent)
-        app.router.add_get("/events/{id}", self._inspection.event)
+        app.router.add_get("/events/recent", self._events.recent)
+        app.router.add_get("/events/stream", self._events.stream)
+        app.router.add_get("/events/violations", self._events.violations)
+        app.router.add_get("/events/{id}", self._events.event)
+        app.router.add_get("/sessions", self._events.sessions)
+        app.router.add_get("/sessions/{id}", self._events.session)
+        app.on_shutdown.append(self._hang_up)
         return app
+
+    async def _hang_up(self, _: web.Application) -> None:
+        """End the streams of events, which would go on for ever."""
+        self._gateway.services.exports.hang_up()
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -30,6 +30,8 @@ _COMMANDS: Mapping[str, str] = {
     "events": "engine.cli.events:events",
     "cost": "engine.cli.cost:cost",
     "trace": "engine.cli.trace:trace",
+    "sessions": "engine.cli.sessions:sessions",
+    "top": "engine.cli.top:top",
     "shadow": "engine.cli.shadow:shadow",
     "key": "engine.cli.key:key",
 }

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 import orjson
 
+from engine.cli.filters import chosen, filter_options
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import PROBLEMS, fail, money, table
-from engine.cli.spans import SINCE
+from engine.cli.screen import PROBLEMS, fail, money, safe, table
 
 if TYPE_CHECKING:
     from engine.store.event import Event
+    from engine.store.reader import Reader
+    from engine.store.rows import Filter
 
 
 _SHORT = 16
@@ -45,7 +48,8 @@ def events() -> None:
 
     \b
     Examples:
-      sbgw events -n 50
+      sbgw events -n 50 --project shop --status error
+      sbgw events --follow            requests as they finish
       sbgw events 0193a1b2c3d4        one event, with decision and attempts
       sbgw events --json | jq .costEstimateUsd
       sbgw events export --since 7d --out week.jsonl
@@ -55,9 +59,13 @@ def events() -> None:
 @events.command("list", hidden=True)
 @click.argument("event_id", required=False)
 @click.option("--limit", "-n", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@filter_options
+@click.option("--follow", "-f", is_flag=True, help="Go on with requests as they finish, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, every field.")
 @state_option
-def listing(event_id: str | None, limit: int, as_json: bool, state_dir: Path | None) -> None:
+def listing(
+    event_id: str | None, limit: int, follow: bool, as_json: bool, state_dir: Path | None, **wanted: Any
+) -> None:
     """List the newest requests, or show one in full."""
     from engine.cli.subject import ledger as opened
 
@@ -65,6 +73,7 @@ def listing(event_id: str | None, limit: int, as_json: bool, state_dir: Path | N
     if not (state / "ledger.sqlite").exists():
         click.echo("no requests yet; start the gateway with `sbgw run`")
         return
+    where = chosen(**wanted)
     with opened(state) as ledger:
         if event_id is not None:
             event = ledger.get(event_id)
@@ -72,43 +81,128 @@ def listing(event_id: str | None, limit: int, as_json: bool, state_dir: Path | N
                 fail(f"no event '{event_id}'", "`sbgw events` lists them", PROBLEMS)
             click.echo(orjson.dumps(event.to_json(), option=orjson.OPT_INDENT_2))
             return
-        found = ledger.recent(limit)
+        found = ledger.recent(limit, where)
+        if as_json:
+            for event in reversed(found) if follow else found:
+                click.echo(orjson.dumps(event.to_json()))
+        else:
+            table(_HEADINGS, [_row(event) for event in reversed(found)], right=(6, 7, 8, 9, 10))
+        if follow:
+            _follow(ledger, where, {event.id for event in found if event.status != "open"}, as_json=as_json)
+
+
+_HEADINGS = [
+    "time",
+    "event",
+    "client",
+    "class",
+    "asked for",
+    "served by",
+    "in",
+    "cached",
+    "out",
+    "cost",
+    "ms",
+    "status",
+]
+
+_LOOK = 0.5
+"""Seconds between two looks for finished requests."""
+
+_OVERLAP = 500
+"""Newest requests that a look takes in: they finish in another order than they begin."""
+
+
+def _follow(ledger: Reader, where: Filter, shown: set[str], *, as_json: bool) -> None:
+    """Show requests when they finish, each once."""
+    try:
+        while True:
+            time.sleep(_LOOK)
+            for line in finished(ledger.recent(_OVERLAP, where), shown, as_json=as_json):
+                click.echo(line)
+    except KeyboardInterrupt:
+        return
+
+
+def finished(newest: list[Event], shown: set[str], *, as_json: bool) -> Iterator[str]:
+    """A line for each finished event that is not in `shown`, oldest first; `shown` then holds the newest finished ones."""
+    done = [event for event in newest if event.status != "open"]
+    for event in reversed(done):
+        if event.id not in shown:
+            yield orjson.dumps(event.to_json()).decode() if as_json else "  ".join(map(safe, _row(event)))
+    shown.clear()
+    shown.update(event.id for event in done)
+
+
+@events.command("violations")
+@click.option("--limit", "-n", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--kind", type=click.Choice(["denied", "would_deny", "dropped", "would_drop"]), help="Only of this kind.")
+@click.option("--rule", help="Only of this rule.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@state_option
+def violations(limit: int, kind: str | None, rule: str | None, as_json: bool, state_dir: Path | None) -> None:
+    """List rules that requests broke: refusals, and what shadow rules would have refused or dropped.
+
+    \b
+    Examples:
+      sbgw events violations --kind denied
+      sbgw events violations --rule no-secrets --json
+    """
+    from engine.cli.subject import ledger as opened
+
+    with opened(state_folder(state_dir)) as ledger:
+        found = ledger.violations(limit, kind=kind, rule=rule)
     if as_json:
-        for event in found:
-            click.echo(orjson.dumps(event.to_json()))
+        for said in found:
+            click.echo(orjson.dumps(said))
         return
     table(
-        ["time", "event", "client", "class", "asked for", "served by", "in", "cached", "out", "cost", "ms", "status"],
-        [_row(event) for event in reversed(found)],
-        right=(6, 7, 8, 9, 10),
-    )
+        ["time", "event", "kind", "rule", "tags", "client", "project", "policy", "about"],
+        [
+            [
+                local(said["timestamp"]), said["eventId"][:_SHORT], said["kind"], said["rule"] or "(no candidate left)",
+                " ".join(said.get("tags", ())), said["client"], said.get("project", "-"), said.get("policy", "-"),
+                said.get("detail", ""),
+            ]
+            for said in reversed(found)
+        ],
+    )  # fmt: skip
 
 
 @events.command("export")
-@click.option("--since", type=SINCE, help="Only newer ones: 90m, 12h, 7d, 2w or a date.")
+@filter_options
 @click.option("--limit", "-n", type=click.IntRange(1), help="The newest that many.")
+@click.option(
+    "--format", "-F", "kind", type=click.Choice(["jsonl", "csv", "governance"]), default="jsonl", show_default=True
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file, for its owner alone.")
 @state_option
-def export(since: datetime | None, limit: int | None, out: Path | None, state_dir: Path | None) -> None:
-    """Write requests as JSONL: facts, decision, provider states, usage, cost, times. No text of any request.
+def export(limit: int | None, kind: str, out: Path | None, state_dir: Path | None, **wanted: Any) -> None:
+    """Write requests as lines for other tools. No text of any request.
+
+    \b
+    jsonl       every field: facts, decision, provider states, usage, cost, times; `sbgw dry-run --from` reads it
+    csv         one row a request, for spreadsheets
+    governance  requests and broken rules, by schemas/governance.schema.json
 
     \b
     Examples:
       sbgw events export --since 7d --out week.jsonl
+      sbgw events export --project shop --format csv --out shop.csv
       sbgw dry-run mine.yaml --from week.jsonl
     """
+    from engine.cli.event_files import HEADS, WRITERS
     from engine.cli.subject import ledger as opened
-    from engine.store.export import export_json
-    from engine.store.rows import Filter
 
-    where = Filter(since=since)
-    count = 0
+    where, write = chosen(**wanted), WRITERS[kind]
+    number = 0
     with opened(state_folder(state_dir)) as ledger, _target(out) as file:
+        file.write(HEADS.get(kind, b""))
         found = ledger.events(where) if limit is None else iter(reversed(ledger.recent(limit, where)))
         for event in found:
-            file.write(orjson.dumps(export_json(event), option=orjson.OPT_APPEND_NEWLINE))
-            count += 1
-    click.echo(f"{count:,} requests", err=True)
+            file.write(write(event))
+            number += 1
+    click.echo(f"{number:,} requests", err=True)
 
 
 @contextmanager
@@ -127,25 +221,25 @@ def _target(out: Path | None) -> Iterator[IO[bytes]]:
 def _row(event: Event) -> list[str]:
     served = f"{event.selected_provider}/{event.selected_model}" if event.selected_model else "-"
     return [
-        _local(event.timestamp),
+        local(event.timestamp),
         event.id[:_SHORT],
         " ".join(filter(None, (event.client, event.client_version))),
         event.route_class,
         event.requested_model or "-",
         served,
-        _count(event.input_tokens),
-        _count(event.cached_input_tokens),
-        _count(event.output_tokens),
+        count(event.input_tokens),
+        count(event.cached_input_tokens),
+        count(event.output_tokens),
         money(event.cost_estimate_usd),
         f"{event.latency_ms:,.0f}",
         event.status + (f" ({event.error_class})" if event.error_class else ""),
     ]
 
 
-def _local(timestamp: str) -> str:
+def local(timestamp: str) -> str:
     """An event's time (UTC) as the user's clock showed it."""
     return datetime.fromisoformat(timestamp).astimezone().strftime("%m-%d %H:%M:%S")
 
 
-def _count(value: int | None) -> str:
+def count(value: int | None) -> str:
     return "?" if value is None else f"{value:,}"

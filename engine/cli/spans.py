@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_SPAN = re.compile(r"([0-9]{1,5})([mhdw])")
+from engine.store.moments import moment
 
 
 class Since(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
@@ -20,13 +18,10 @@ class Since(click.ParamType):  # type: ignore[type-arg]  # generic in newer rele
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        found = _SPAN.fullmatch(str(value))
         try:
-            if found:
-                return datetime.now().astimezone() - timedelta(**{_UNITS[found[2]]: int(found[1])})
-            return datetime.fromisoformat(str(value)).astimezone()
-        except (ValueError, OverflowError):
-            self.fail(f"'{value}' is no time: write 90m, 12h, 7d, 2w or a date like 2026-11-23", param, ctx)
+            return moment(str(value), datetime.now().astimezone())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 SINCE = Since()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from engine.llm.catalogue import Model, Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
@@ -25,6 +25,16 @@ class SSEEvent:
 
     name: str
     data: str
+
+
+MAX_OUTCOMES = 64
+
+
+class ToolOutcome(NamedTuple):
+    """A tool that was called, and how that went. `ok` is None in protocols that don't say."""
+
+    tool: str
+    ok: bool | None
 
 
 @dataclass(slots=True)
@@ -53,6 +63,8 @@ class Survey:
     """Tool results that came with the newest turn (after the last assistant message)."""
     tool_errors: int = 0
     """How many of the newest turn's tool results are errors."""
+    results: list[ToolOutcome] = field(default_factory=list)
+    """The newest turn's tool results by their tools' names, at most 64: what the agent did since the answer before."""
     images: int = 0
     documents: int = 0
     media_bytes: int = 0

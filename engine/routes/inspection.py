@@ -1,16 +1,14 @@
-"""Looking into the gateway: health, metrics, recent events, and the decision for a request that is not sent anywhere."""
+"""Looking into the gateway: health, metrics, and the decision for a request that is not sent anywhere."""
 
 from __future__ import annotations
 
 import time
-from asyncio import to_thread
 from typing import Any
 
 from aiohttp import web
 
 from engine import __version__
 from engine.bodies import HEADERS, read_body
-from engine.explained import with_explanation
 from engine.gateway import Gateway, ReloadState
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
@@ -20,8 +18,6 @@ from engine.routes.reply import json_response
 from engine.stages.decode import parse, prepare
 from engine.store.event import decision_json
 from engine.telemetry.metrics import export_metrics
-
-MAX_RECENT = 1000
 
 
 class Inspection:
@@ -67,23 +63,6 @@ class Inspection:
         services = self._gateway.services
         rows = services.health.snapshot(self._gateway.loaded.policy, services.credentials)
         return json_response({"format_version": 1, "providers": rows})
-
-    async def recent(self, request: web.Request) -> web.StreamResponse:
-        """`GET /events/recent?limit=50`: the newest events first."""
-        limit = request.query.get("limit", "50")
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= MAX_RECENT:
-            raise ClientError(f"limit must be a number from 1 to {MAX_RECENT}", field="limit")
-        events = self._gateway.services.ledger.recent(int(limit))
-        return json_response({"events": [event.to_json() for event in events]})
-
-    async def event(self, request: web.Request) -> web.StreamResponse:
-        """`GET /events/{id}`: the event, and why it was decided so."""
-        gateway = self._gateway
-        event = gateway.services.ledger.get(request.match_info["id"])
-        if event is None:
-            raise ClientError("no event has that id", code="not_found", status=404)
-        # In a thread: an old policy has to be read and compiled first.
-        return json_response(await to_thread(with_explanation, event, gateway.policies, gateway.loaded.policy))
 
     async def route(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/route`: what the policy says about the request in the body, in any protocol; nothing is sent on."""

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from engine import __version__
 from engine.exchange import Attempt, Exchange, Services
-from engine.llm.protocol import Tapped
+from engine.llm.messages import JsonObject
+from engine.llm.protocol import Survey, Tapped
 from engine.policy.availability import availability_json
 from engine.policy.violations import tags, violations
 from engine.stages import tape
@@ -15,6 +16,9 @@ from engine.stages.bill import Bill, bill
 from engine.stages.stage import Stage
 from engine.store.cleaning import cleaned
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of, violation_json
+
+_LONGEST_TOOL = 64
+"""Characters kept of a tool's name; the vendors allow 64 to 128."""
 
 
 class Record(Stage):
@@ -134,11 +138,22 @@ def event_of(exchange: Exchange, now: float) -> Event:
         stop_reason=tapped.stop or "",
         repaired_calls=exchange.calls.repaired if exchange.calls else None,
         invalid_calls=exchange.calls.invalid if exchange.calls else None,
+        workflow=_workflow(survey) if survey else {},
         tags=tags(exchange.policy, decision) if decision else (),
         violations=tuple(map(violation_json, violations(exchange.policy, decision))) if decision else (),
         request_digest=exchange.digest if answer else "",
         gateway_version=__version__,
     )
+
+
+def _workflow(survey: Survey) -> JsonObject:
+    """The agent's step that the request is, by names alone."""
+    out: JsonObject = {"turn": survey.turns}
+    if survey.results:
+        out["results"] = [
+            {"tool": tool[:_LONGEST_TOOL]} | ({} if ok is None else {"ok": ok}) for tool, ok in survey.results
+        ]
+    return out
 
 
 def _status(exchange: Exchange) -> Status:

@@ -132,6 +132,9 @@ class Event:
     """Tool calls that were brought right on their way; None when the model's calls were not checked."""
     invalid_calls: int | None = None
     """Tool calls that fitted nothing the request offered, those of a model that was given up for them included."""
+    workflow: JsonObject = field(default_factory=dict)
+    """Where in the agent's work the request stands: `turn`, answers before it; `results`, the tools that ran since the last one,
+    each `{tool, ok}`, `ok` absent where the protocol does not say."""
     tags: tuple[str, ...] = ()
     """Tags of the policy's rules that took part, sorted."""
     violations: tuple[JsonObject, ...] = ()

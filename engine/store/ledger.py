@@ -113,6 +113,8 @@ class Ledger:
         self._completed: list[_Job] = []
         """Completed in this turn of the event loop. Waking a thread costs more than all else here, so it is done once a turn."""
         self._reader: Reader | None = None
+        # Lists are asked for in other threads than the loop's.
+        self._opening = threading.Lock()
 
     @property
     def ok(self) -> bool:
@@ -203,9 +205,9 @@ class Ledger:
     def _ask(self, query: Callable[[Reader], _T], otherwise: _T) -> _T:
         """What the file answers; `otherwise` when it can't be read."""
         try:
-            if self._reader is None:
-                self._reader = Reader(self._path)
-            return query(self._reader)
+            with self._opening:
+                reader = self._reader = self._reader or Reader(self._path)
+            return query(reader)
         except sqlite3.Error:
             if self._reader is not None:
                 self._reader.close()

@@ -85,6 +85,7 @@ class Filter:
     status: Status | None = None
     session: str | None = None
     client: str | None = None
+    agent: str | None = None
     project: str | None = None
     route_class: str | None = None
     provider: str | None = None
@@ -124,6 +125,7 @@ _EQUAL = {
     "status": "status",
     "session": "session_id",
     "client": "client",
+    "agent": "agent",
     "project": "project",
     "route_class": "route_class",
     "provider": "selected_provider",

@@ -70,6 +70,16 @@ def sum_sessions(events: Iterable[Event]) -> list[SessionSum]:
     return sorted(found.values(), key=lambda one: one.last, reverse=True)
 
 
+def workflow_step(event: Event) -> JsonObject:
+    """One request of a session as its agents' workflow: who, which model, which turn, which tools ran before it and how."""
+    return {
+        "id": event.id, "timestamp": event.timestamp, "agent": event.agent, "parentAgent": event.parent_agent,
+        "routeClass": event.route_class, "provider": event.selected_provider, "model": event.selected_model,
+        "status": event.status, "stopReason": event.stop_reason, "latencyMs": event.latency_ms,
+        "inputTokens": event.input_tokens, "outputTokens": event.output_tokens, "costUsd": event.cost_usd, **event.workflow,
+    }  # fmt: skip
+
+
 def violation_events(event: Event) -> list[JsonObject]:
     """Each violation of `event` as an event of its own: what happened, by whom, under which policy."""
     about = {

@@ -39,6 +39,7 @@ def governance_records(event: Event) -> list[JsonObject]:
             estimateUsd=event.cost_estimate_usd, reportedUsd=event.cost_reported_usd, wastedUsd=event.wasted_usd,
             provenance=event.cost_provenance,
         ),
+        "workflow": dict(event.workflow),
         "tags": list(event.tags),
     }  # fmt: skip
     broken = [

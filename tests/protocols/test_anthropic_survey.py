@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.llm.catalogue import Model, Provider, Quirks
 from engine.llm.errors import ClientError
 from engine.llm.losses import LOSSES
-from engine.llm.protocol import Survey, Target
+from engine.llm.protocol import Survey, Target, ToolOutcome
 from engine.protocols.anthropic_messages import AnthropicMessages
 
 WIRE = AnthropicMessages()
@@ -86,6 +86,7 @@ def test_an_agent_turn() -> None:
         tool_calls=2,
         tool_results=2,
         tool_errors=1,
+        results=[ToolOutcome("Read", False), ToolOutcome("Read", True)],
         images=1,
         media_bytes=4,
         system_bytes=11,

@@ -50,6 +50,7 @@ def full(number: int = 0) -> Event:
         cost_basis="usage", wasted_usd=0.125, budgets=("day", "team"), budget_thresholds=("day:0.8",), requested_usd=0.75,
         repaired_calls=1, invalid_calls=2,
         shadow={"policy": "other@34", "routeClass": "fast_code", "model": "a/b", "change": "model", "costEstimateUsd": 0.5},
+        workflow={"turn": 3, "results": [{"tool": "Bash", "ok": True}, {"tool": "Edit", "ok": False}, {"tool": "Read"}]},
         tags=("pii",),
         violations=({"kind": "denied", "rule": "no", "reason": "GATE_DENY", "section": "deny", "tags": ["pii"], "detail": "a/b"},),
         stop_reason="end_turn", first_event_ms=14.0, request_digest="ab" * 32, gateway_version="1.0",

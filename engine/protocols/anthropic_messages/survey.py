@@ -14,7 +14,7 @@ import re2
 
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
-from engine.llm.protocol import Survey
+from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
 from engine.protocols.anthropic_messages.words import REQUEST_FIELDS, TOOL_FIELDS
 from engine.protocols.bounds import LONGEST_USER, MESSAGES_TIERS, PLAIN_EFFORTS, odd_stops
 from engine.protocols.unshared import block_loss, tool_loss
@@ -227,13 +227,15 @@ def _messages(found: Survey, messages: list[Any]) -> None:
     found.turns = turns
     if role == "assistant":
         requires.add("prefill")
-    _newest_turn(found, messages[newest:])
+    _newest_turn(found, messages[newest:], messages[newest - 1] if newest else {})
     found.last_role = "tool" if found.tool_results else role
     found.newest_user_text = newest_user_text(messages)
     found.compaction = _is_compaction(messages[-1])
 
 
-def _newest_turn(found: Survey, messages: list[JsonObject]) -> None:
+def _newest_turn(found: Survey, messages: list[JsonObject], answer: JsonObject) -> None:
+    """What came with the newest turn; `answer` is the assistant's message before it, whose calls the results name."""
+    names: dict[Any, str] | None = None
     for message in messages:
         content = message.get("content")
         if not isinstance(content, list) or message["role"] != "user":
@@ -241,7 +243,23 @@ def _newest_turn(found: Survey, messages: list[JsonObject]) -> None:
         for block in content:
             if isinstance(block, dict) and block.get("type") == "tool_result":
                 found.tool_results += 1
-                found.tool_errors += block.get("is_error") is True
+                failed = block.get("is_error") is True
+                found.tool_errors += failed
+                if len(found.results) < MAX_OUTCOMES:
+                    names = _called(answer) if names is None else names
+                    tool_id = block.get("tool_use_id")
+                    name = names.get(tool_id, "") if isinstance(tool_id, str) else ""
+                    found.results.append(ToolOutcome(name, not failed))
+
+
+def _called(answer: JsonObject) -> dict[Any, str]:
+    """Id → name of the tools that an assistant's message calls."""
+    content = answer.get("content")
+    return {
+        block["id"]: name
+        for block in (content if isinstance(content, list) else ())
+        if isinstance(block, dict) and isinstance(block.get("id"), str) and isinstance(name := block.get("name"), str)
+    }
 
 
 def newest_user_text(messages: list[JsonObject]) -> str:

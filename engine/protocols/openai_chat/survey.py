@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
-from engine.llm.protocol import Survey
+from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
 from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, odd_stops, out_of_range
 from engine.protocols.openai_chat.fields import MEANT
 from engine.protocols.openai_chat.parts import entries
@@ -130,6 +130,7 @@ def _messages(messages: list[Any], found: Survey) -> None:
     talking = False
     role: Any = ""
     message: Any = {}
+    asked: JsonObject = {}
     for position, message in enumerate(messages):
         role = message.get("role") if isinstance(message, dict) else None
         if not isinstance(role, str):
@@ -137,11 +138,15 @@ def _messages(messages: list[Any], found: Survey) -> None:
         content = message.get("content")
         if role in {"tool", "function"}:
             found.tool_results += 1
+            if len(found.results) < MAX_OUTCOMES:
+                found.results.append(ToolOutcome(_tool(message, asked), None))
             if isinstance(content, list):
                 _parts(content, found, "image.tool_result")
         elif role == "assistant":
             found.turns += 1
             found.tool_results = 0
+            found.results.clear()
+            asked = message
             if calls := message.get("tool_calls"):
                 found.tool_calls += len(calls) if isinstance(calls, list) else 0
             elif message.get("function_call"):
@@ -167,6 +172,19 @@ def _messages(messages: list[Any], found: Survey) -> None:
     if role == "assistant" and not message.get("tool_calls"):
         requires.add("prefill")
     found.newest_user_text = _text(newest)
+
+
+def _tool(result: JsonObject, asked: JsonObject) -> str:
+    """The name of the tool that a result is of, empty if none of the calls in `asked` has its id."""
+    if isinstance(name := result.get("name"), str):
+        return name
+    calls = asked.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        if isinstance(call, dict) and call.get("id") == result.get("tool_call_id"):
+            below = call.get("function") or call.get("custom")
+            name = below.get("name") if isinstance(below, dict) else None
+            return name if isinstance(name, str) else ""
+    return ""
 
 
 def _parts(content: list[Any], found: Survey, image: str) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
-from engine.llm.protocol import Survey
+from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
 from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, out_of_range
 from engine.protocols.openai_responses.words import FIELD_CODES, made_by_model, text
 from engine.protocols.unshared import block_loss, tool_loss
@@ -137,6 +137,7 @@ def _choice(found: Survey, choice: Any) -> None:
 def _items(found: Survey, items: list[Any], names: list[str]) -> None:
     requires = found.requires
     speaker = ""
+    called: dict[str, str] = {}
     for index, item in enumerate(items):
         if not isinstance(item, dict):
             raise ClientError("an input item must be an object", field=f"input[{index}]")
@@ -156,11 +157,16 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
         elif kind in ("function_call_output", "custom_tool_call_output"):
             speaker = "tool"
             found.tool_results += 1
+            if len(found.results) < MAX_OUTCOMES:
+                call_id = item.get("call_id")
+                found.results.append(ToolOutcome(called.get(call_id, "") if isinstance(call_id, str) else "", None))
             if isinstance(output := item.get("output"), list):
                 _parts(found, output, result=True)
         elif kind in ("function_call", "custom_tool_call"):
             speaker = "assistant"
             found.tool_calls += 1
+            if isinstance(call_id := item.get("call_id"), str) and isinstance(name := item.get("name"), str):
+                called[call_id] = name
             if kind == "custom_tool_call":
                 requires.add("custom_tool")
         elif kind == "reasoning":
@@ -173,6 +179,7 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
             if speaker == "assistant":
                 found.turns += 1
                 found.tool_results = 0
+                found.results.clear()
     _ending(found, items, speaker)
 
 

@@ -1,0 +1,155 @@
+"""Records over HTTP: filters, the stream, sessions with their workflow, violations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from engine.routes import events as module
+from tests.emulator import Emulator
+from tests.emulator.models import Model
+from tests.spine import KEY, Behind, Spine, policy, spine
+
+ROWS = {"m": Model()}
+
+
+@pytest.fixture
+async def gate() -> AsyncIterator[Spine]:
+    """A gateway that refuses one project."""
+    async with Emulator(models=ROWS) as emu:
+        rules = {"deny": [{"id": "no-x", "when": 'client.project == "x"', "tags": ["t"]}]}
+        text = policy(Behind("first", emu.url, ("openai-chat",)), gate=rules)
+        async with spine(text, env={"FIRST_KEY": emu.key}) as made:
+            yield made
+
+
+async def ask(gate: Spine, *projects: str, **more: Any) -> list[str]:
+    """One request a project; the events' ids."""
+    ids = []
+    for project in projects:
+        headers = {"x-sbgw-project": project, "x-session-id": "s-" + project, "user-agent": "opencode/1.0"}
+        answer = await gate.ask("openai-chat", headers=headers, **more)
+        ids.append(answer.headers["x-sbgw-event"])
+        await gate.event(ids[-1])
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", [2, 1, 0]),
+        ("?project=a", [0]),
+        ("?session=s-b&client=opencode", [1]),
+        ("?status=error", [2]),
+        ("?model=m&provider=first&class=fallback_safe", [1, 0]),
+        ("?agent=none", []),
+        ("?since=1h&limit=2", [2, 1]),
+        ("?since=2099-01-01", []),
+        ("?until=2000-01-01T00:00:00Z", []),
+    ],
+)
+async def test_filters(gate: Spine, query: str, wanted: list[int]) -> None:
+    """Each parameter keeps what it names; times may be spans."""
+    ids = await ask(gate, "a", "b", "x")
+    found = (await gate.send("GET", "/events/recent" + query)).json["events"]
+    assert [ids.index(event["id"]) for event in found] == wanted
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("limit=0", "limit must"), ("limit=x", "limit must"), ("limit=1001", "limit must"), ("status=fine", "status must"),
+        ("since=yesterday", "'yesterday' is no time"), ("until=1y", "'1y' is no time"),
+    ],
+)  # fmt: skip
+async def test_wrong_parameters_are_named(gate: Spine, query: str, said: str) -> None:
+    """A clear error, no guess."""
+    answer = await gate.send("GET", f"/events/recent?{query}")
+    assert (answer.status, said in answer.body.decode()) == (400, True)
+
+
+async def test_violations(gate: Spine) -> None:
+    """A refusal is an event of its own, in the list and in the metrics."""
+    ids = await ask(gate, "a", "x")
+    [said] = (await gate.send("GET", "/events/violations?kind=denied")).json["violations"]
+    assert (said["eventId"], said["rule"], said["tags"], said["project"]) == (ids[1], "no-x", ["t"], "x")
+    assert (await gate.send("GET", "/events/violations?rule=other")).json == {"violations": []}
+    metrics = (await gate.send("GET", "/metrics")).body.decode()
+    assert 'sbgw_policy_violations_total{kind="denied",rule="no-x"} 1' in metrics
+
+
+async def test_sessions_and_their_workflow(gate: Spine) -> None:
+    """Sums by session; of one, its requests with the tools that ran before each."""
+    call = {"id": "c1", "type": "function", "function": {"name": "Bash", "arguments": "{}"}}
+    history = [
+        {"role": "user", "content": "canary-text"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "canary-result"},
+    ]
+    tools = [{"type": "function", "function": {"name": "Bash", "parameters": {"type": "object", "properties": {}}}}]
+    await ask(gate, "a", "b")
+    await ask(gate, "a", asked={"model": "m", "messages": history, "tools": tools})
+    listed = (await gate.send("GET", "/sessions")).json["sessions"]
+    assert [(one["id"], one["requests"], one["project"]) for one in listed] == [("s-a", 2, "a"), ("s-b", 1, "b")]
+    assert [one["id"] for one in (await gate.send("GET", "/sessions?project=b&limit=9")).json["sessions"]] == ["s-b"]
+    answer = await gate.send("GET", "/sessions/s-a")
+    first, second = answer.json["requests"]
+    assert ((first["turn"], first.get("results")), (second["turn"], second["results"])) == (
+        (0, None),
+        (1, [{"tool": "Bash"}]),
+    )
+    assert b"canary" not in answer.body
+    assert (await gate.send("GET", "/sessions/nobody")).status == 404
+
+
+async def test_the_stream(gate: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished requests and broken rules come as they happen, by the filters; quiet times have signs of life."""
+    monkeypatch.setattr(module, "HEARTBEAT", 0.05)
+    async with aiohttp.ClientSession(headers={"x-sbgw-key": KEY}) as session:
+        async with session.get(f"{gate.url}/events/stream?project=x") as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            await stream.content.readuntil(b"from now on\n\n")
+            ids = await ask(gate, "a", "x")
+            seen = b""
+            while b"event: violation" not in seen or not seen.endswith(b": alive\n\n"):
+                seen += await asyncio.wait_for(stream.content.readuntil(b"\n\n"), 10)
+    frames = [frame for frame in seen.decode().split("\n\n") if frame and not frame.startswith(":")]
+    told = [(frame.split("\n")[0], orjson.loads(frame.partition("data: ")[2])) for frame in frames]
+    assert [(name, data.get("eventId", data["id"])) for name, data in told] == [
+        ("event: request", ids[1]), ("event: violation", ids[1]),
+    ]  # fmt: skip
+
+
+async def test_the_stream_ends_with_the_gateway(gate: Spine) -> None:
+    """A listener does not hold up the end, and a listener that leaves is forgotten."""
+    exports = gate.gateway.services.exports
+    async with aiohttp.ClientSession(headers={"x-sbgw-key": KEY}) as session:
+        async with session.get(f"{gate.url}/events/stream") as stream:
+            await stream.content.readuntil(b"from now on\n\n")
+            assert len(exports._listeners) == 1
+            exports.hang_up()
+            assert await asyncio.wait_for(stream.content.read(), 10) == b""
+    for _ in range(100):
+        if not exports._listeners:
+            break
+        await asyncio.sleep(0.01)
+    assert exports._listeners == set()
+
+
+async def test_listeners_are_bounded(gate: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One too many is told so."""
+    monkeypatch.setattr("engine.exports.MAX_LISTENERS", 0)
+    answer = await gate.send("GET", "/events/stream")
+    assert (answer.status, "too many" in answer.body.decode()) == (503, True)
+
+
+@pytest.mark.parametrize("path", ["/events/recent", "/events/stream", "/events/violations", "/sessions", "/sessions/x"])
+async def test_records_need_the_key(gate: Spine, path: str) -> None:
+    """Nobody reads records without it, and no web page does."""
+    assert (await gate.send("GET", path, headers={"x-sbgw-key": "wrong"})).status == 401
+    assert (await gate.send("GET", path, headers={"x-sbgw-key": KEY, "origin": "http://evil.example"})).status == 403
