@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from engine import __version__
 from engine.exchange import Attempt, Exchange, Services
@@ -65,22 +65,27 @@ def settle(exchange: Exchange, services: Services) -> tuple[str, ...]:
 
 def open_event(exchange: Exchange) -> Event:
     """The event of a request that has just begun, so that a crash shows it as interrupted."""
-    facts = exchange.facts
-    return Event(
-        id=exchange.id,
-        timestamp=timestamp_of(exchange.wall),
-        client=exchange.identity.name,
-        client_version=exchange.identity.version,
-        protocol=exchange.wire.name,
-        session_id=facts["session"]["id"] if facts else exchange.identity.session,
-        agent=exchange.identity.agent,
-        parent_agent=exchange.identity.parent,
-        project=exchange.identity.project,
-        repo_path=exchange.identity.repo,
-        requested_model=exchange.survey.model if exchange.survey else "",
-        policy=exchange.policy.label,
-        gateway_version=__version__,
-    )
+    return Event(**_origin(exchange))
+
+
+def _origin(exchange: Exchange) -> dict[str, Any]:
+    """What is known of a request when it comes."""
+    facts, identity = exchange.facts, exchange.identity
+    return {
+        "id": exchange.id,
+        "timestamp": timestamp_of(exchange.wall),
+        "client": identity.name,
+        "client_version": identity.version,
+        "protocol": exchange.wire.name,
+        "session_id": facts["session"]["id"] if facts else identity.session,
+        "agent": identity.agent,
+        "parent_agent": identity.parent,
+        "project": identity.project,
+        "repo_path": identity.repo,
+        "requested_model": exchange.survey.model if exchange.survey else "",
+        "policy": exchange.policy.label,
+        "gateway_version": __version__,
+    }
 
 
 def event_of(exchange: Exchange, now: float) -> Event:
@@ -93,19 +98,9 @@ def event_of(exchange: Exchange, now: float) -> Event:
     last = exchange.attempts[-1].candidate if exchange.attempts else None
     refs = dict.fromkeys(attempt.candidate.ref for attempt in exchange.attempts)
     return Event(
-        id=exchange.id,
-        timestamp=timestamp_of(exchange.wall),
-        client=exchange.identity.name,
-        client_version=exchange.identity.version,
-        agent=exchange.identity.agent,
-        project=exchange.identity.project,
-        parent_agent=exchange.identity.parent,
-        repo_path=exchange.identity.repo,
-        protocol=exchange.wire.name,
-        session_id=facts["session"]["id"] if facts else exchange.identity.session,
+        **_origin(exchange),
         route_class=decision.route_class if decision else "",
         class_rule=decision.class_rule if decision else "",
-        requested_model=survey.model if survey else "",
         selected_provider=last.provider if last else "",
         selected_model=last.model if last else "",
         fallback_chain=tuple(refs),
@@ -134,7 +129,6 @@ def event_of(exchange: Exchange, now: float) -> Event:
         path=tuple(exchange.path),
         losses=exchange.losses if answer else (),
         attempts=tuple(_attempt(attempt) for attempt in exchange.attempts),
-        policy=exchange.policy.label,
         stop_reason=tapped.stop or "",
         repaired_calls=exchange.calls.repaired if exchange.calls else None,
         invalid_calls=exchange.calls.invalid if exchange.calls else None,
@@ -142,7 +136,6 @@ def event_of(exchange: Exchange, now: float) -> Event:
         tags=tags(exchange.policy, decision) if decision else (),
         violations=tuple(map(violation_json, violations(exchange.policy, decision))) if decision else (),
         request_digest=exchange.digest if answer else "",
-        gateway_version=__version__,
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from engine.llm.frozen import dataclass
@@ -173,9 +174,9 @@ class Event:
     def to_json(self) -> JsonObject:
         """The event by its schema; absent fields are left out, required ones always there."""
         out: JsonObject = {}
-        for name, key, always, _ in _EVENT:
-            value = getattr(self, name)
-            if always or not (value is None or value in ("", (), {})):
+        # Once a request: one call for all values, and no comparison of containers.
+        for (_, key, always, _), value in zip(_EVENT, _values(self), strict=True):
+            if value or always or (value is not None and value.__class__ in _NUMBERS):
                 out[key] = value
         out["fallbackChain"] = list(self.fallback_chain)
         if self.losses:
@@ -319,7 +320,11 @@ def _fields(kind: type[Event | AttemptEvent], always: frozenset[str]) -> tuple[_
     )
 
 
+_NUMBERS = frozenset({int, float, bool})
+"""What is known also when it is 0."""
+
 _EVENT = _fields(Event, _ALWAYS)
+_values = attrgetter(*(f.name for f in _EVENT))
 KEYS: Mapping[str, str] = {f.name: f.key for f in _EVENT}
 """Attribute of an event → its key in JSON."""
 
