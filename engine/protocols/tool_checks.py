@@ -9,9 +9,10 @@ Nothing is compiled before the first call of a tool is judged: an answer in plai
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -64,6 +65,8 @@ class OfferedTools:
     def check(self, call: ToolCall) -> Checked:
         """Judge `call`. Costs about 50 µs (measured with an agent's shell tool), a compilation more for a tool's first one."""
         key: tuple[str, str] | None = (call.namespace, call.name)
+        if key not in self._by_name and self._served and ("", call.name) in self._by_name:
+            key = ("", call.name)  # a vendor's own tool search gives what it found a namespace; the client knows it
         if key not in self._by_name:
             key = self._meant(call)
             if key is None:
@@ -102,6 +105,8 @@ class OfferedTools:
             name = head
         named = f"{call.namespace}__{name}" if call.namespace else name
         for said in (named, name, _unwrapped(name)):
+            if ("", said) in self._by_name:
+                return ("", said)
             if keys := self._loose.get(_folded(said)):
                 return next(iter(keys)) if len(keys) == 1 else None
         return None
@@ -129,12 +134,12 @@ class ToolCheckCache:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[bytes, bool], OfferedTools] = OrderedDict()
 
-    def get(self, digest: bytes, tools: Callable[[], Iterable[Tool]], *, served: bool) -> OfferedTools:
-        """The tools of that digest; `tools` is called if they are not known."""
-        key = (digest, served)
+    def get(self, tools: Sequence[Tool], *, served: bool) -> OfferedTools:
+        """`tools`, with what was compiled for the same ones before."""
+        key = (hashlib.blake2b(orjson.dumps(tools, default=str), digest_size=16).digest(), served)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = OfferedTools(tools(), served=served)
+            found = self._known[key] = OfferedTools(tools, served=served)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         else:

@@ -13,7 +13,6 @@ never come here.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -207,10 +206,9 @@ def answer_check(
         exchange.calls = CallTally()
 
     def tools() -> OfferedTools:
-        body = parse(exchange.raw)
-        digest = hashlib.blake2b(orjson.dumps(body.get("tools")), digest_size=16).digest()
+        # Read anew, and only for an answer that calls: tools also come in the conversation, where a search has found them.
         return services.tool_checks.get(
-            digest, lambda: exchange.wire.decode_request(body).tools, served=candidate.preserve
+            exchange.wire.decode_request(parse(exchange.raw)).tools, served=candidate.preserve
         )
 
     return AnswerCheck(tools, exchange.calls, whole=settings.hold == "answer" and spare, spare=spare)

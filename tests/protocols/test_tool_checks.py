@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from engine.llm.catalogue import Quirks
 from engine.llm.messages import Tool, ToolCall
+from engine.llm.stream import BlockStop
+from engine.protocols.registry import PROTOCOLS
+from engine.protocols.sse import SSEParser
 from engine.protocols.tool_checks import OfferedTools, ToolCheckCache
 
 SHELL = {
@@ -134,17 +143,48 @@ def test_a_schema_that_cannot_be_followed_judges_nothing(schema: dict[str, Any])
 
 
 def test_tool_lists_are_compiled_once_and_bounded() -> None:
-    """The same digest gives the same object; old lists are forgotten."""
-    cache, made = ToolCheckCache(), []
-
-    def tools() -> tuple[Tool, ...]:
-        made.append(1)
-        return TOOLS
-
-    first = cache.get(b"one", tools, served=False)
-    assert cache.get(b"one", tools, served=False) is first
-    assert cache.get(b"one", tools, served=True) is not first
+    """The same list gives the same object; old lists are forgotten."""
+    cache = ToolCheckCache()
+    first = cache.get(TOOLS, served=False)
+    assert cache.get(tuple(replace(tool) for tool in TOOLS), served=False) is first
+    assert cache.get(TOOLS, served=True) is not first
+    assert cache.get(TOOLS[1:], served=False) is not first
     for number in range(100):
-        cache.get(str(number).encode(), tools, served=False)
-    assert len(made) == 102
-    assert cache.get(b"one", tools, served=False) is not first
+        cache.get((Tool(f"t{number}"),), served=False)
+    assert cache.get(TOOLS, served=False) is not first
+
+
+def test_a_vendors_own_namespace_is_no_slip() -> None:
+    """A tool that the vendor's search found comes in a namespace of its own making, and goes to the client as it came."""
+    made = call("read_file", namespace="read_file")
+    assert offered(served=True).check(made).call is made
+    assert offered().check(made).call.namespace == ""
+
+
+def _recorded_calls(folder: Path) -> Iterator[tuple[OfferedTools, ToolCall]]:
+    """Every tool call of a recorded answer with the tools that its request offered."""
+    for file in sorted(folder.glob("*/*.json")):
+        recorded = orjson.loads(file.read_bytes())
+        wire, asked = PROTOCOLS.get(recorded.get("protocol")), (recorded.get("request") or {}).get("body")
+        answer = recorded.get("response") or {}
+        if wire is None or not isinstance(asked, dict) or not asked.get("tools") or answer.get("status") != 200:
+            continue
+        tools = OfferedTools(wire.decode_request(asked).tools, served=True)
+        if isinstance(answer.get("body"), dict):
+            content: Iterable[Any] = wire.decode_response(answer["body"], quirks=Quirks()).content
+        else:
+            parser, decoder = SSEParser(), wire.stream_decoder(quirks=Quirks())
+            events = [*parser.feed(str(answer.get("raw", "")).encode()), *parser.close()]
+            told = [out for event in events for out in decoder.feed(event)] + decoder.close()
+            content = [event.block for event in told if isinstance(event, BlockStop)]
+        yield from ((tools, block) for block in content if isinstance(block, ToolCall))
+
+
+def test_recorded_calls_are_sound(shared: Path) -> None:
+    """Of all recorded calls of real models only five are not: three lack a required field, one was cut, one begins with `{}`."""
+    found: Counter[str] = Counter()
+    for tools, made in _recorded_calls(shared / "corpus"):
+        checked = tools.check(made)
+        found[checked.fault or ("sound" if checked.call is made else "repaired")] += 1
+    assert found.pop("sound") >= 380
+    assert found == {"schema": 3, "not_json": 1, "repaired": 1}
