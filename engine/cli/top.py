@@ -126,7 +126,7 @@ def top(minutes: float, once: bool, as_json: bool, state_dir: Path | None) -> No
     with opened(state) as ledger:
         if as_json:
             click.echo(orjson.dumps(_look(ledger, minutes).as_json(), option=orjson.OPT_INDENT_2))
-        elif once:
+        elif once or not _console().is_terminal:
             _console().print(picture(_look(ledger, minutes)))
         else:
             _watch(ledger, minutes)

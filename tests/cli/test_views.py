@@ -165,3 +165,38 @@ def test_violations_list(run: Run) -> None:
     """An empty list is a heading, not an error."""
     assert "rule" in run("events", "violations").output
     assert run("events", "violations", "--json", "--kind", "would_deny").output == ""
+
+
+def test_the_live_view_ends_with_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks again each second until it is interrupted, and then ends well."""
+    looks = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    terminal = Console(width=160, force_terminal=True, file=io.StringIO())
+    monkeypatch.setattr("engine.cli.top._console", lambda: terminal)
+    monkeypatch.setattr("engine.cli.top.time.sleep", sleep)
+    result = run("top", "--minutes", "60")
+    assert (result.exit_code, looks, "7 requests" in terminal.file.getvalue()) == (0, [1.0] * 3, True)
+
+
+def test_a_pipe_gets_one_frame(run: Run) -> None:
+    """Where nobody looks the live view is one picture."""
+    assert run("top", "--minutes", "60").output.count("7 requests") == 1
+
+
+def test_following_ends_with_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was listed is not shown again while nothing new finishes."""
+    looks = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.cli.events.time.sleep", sleep)
+    result = run("events", "--follow", "--json")
+    assert (result.exit_code, len(result.output.splitlines()), len(looks)) == (0, 7, 3)
