@@ -87,10 +87,11 @@ class RateLimits:
     @property
     def any(self) -> bool:
         """Whether one is set."""
-        return self != _UNLIMITED
+        return self is not UNLIMITED and self != UNLIMITED
 
 
-_UNLIMITED = RateLimits()
+UNLIMITED = RateLimits()
+"""Of a row that sets none."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -160,7 +161,7 @@ class Provider:
     quirks: Quirks = field(default_factory=Quirks)
     cache: PromptCache = field(default_factory=PromptCache)
     timeouts: Timeouts = field(default_factory=Timeouts)
-    limits: RateLimits = field(default_factory=RateLimits)
+    limits: RateLimits = UNLIMITED
     price_id: str = ""
     """The provider's id in the price table; empty: prices unknown."""
     wildcard: bool = False

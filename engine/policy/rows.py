@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from engine.llm.catalogue import Model, PromptCache, Provider, Quirks, RateLimits, Safe, Timeouts
+from engine.llm.catalogue import UNLIMITED, Model, PromptCache, Provider, Quirks, RateLimits, Safe, Timeouts
 from engine.llm.losses import CARRIES
 from engine.policy.nodes import Node
 from engine.policy.problems import Problem
@@ -142,4 +142,4 @@ def _timeouts(node: Node | None) -> Timeouts:
 
 
 def _limits(node: Node | None) -> RateLimits:
-    return RateLimits(**node.plain()) if node is not None else RateLimits()
+    return RateLimits(**node.plain()) if node is not None else UNLIMITED

@@ -57,12 +57,14 @@ class Outcome:
 class Breaker:
     """The state of one place. `begin` an attempt, then tell how it went, once or twice."""
 
-    __slots__ = ("_healed", "_outcomes", "_period", "_probes", "closed_at", "openings", "reason", "until")
+    __slots__ = ("_healed", "_marked", "_outcomes", "_period", "_probes", "closed_at", "openings", "reason", "until")
 
     def __init__(self) -> None:
         self._outcomes: deque[Outcome] = deque(maxlen=REMEMBERED)
         """Those that ended, by when they did."""
         self._probes: list[Outcome] = []
+        self._marked = float("-inf")
+        """Until when some failure is remembered."""
         self._healed = 0
         self._period = 0
         self.until: float | None = None
@@ -76,6 +78,8 @@ class Breaker:
     def state(self, now: float) -> State:
         if self.until is not None:
             return "open" if now < self.until else "recovering"
+        if now >= self._marked:
+            return "closed"
         recent = self._recent(now)
         if not recent:
             return "closed"
@@ -114,6 +118,7 @@ class Breaker:
     def failed(self, outcome: Outcome, now: float, reason: str) -> None:
         """It failed, or broke off after it had begun well."""
         turned = outcome.ok is True
+        self._marked = max(self._marked, outcome.began + WINDOW)
         self.reason = reason
         if turned:
             outcome.ok = False
@@ -143,6 +148,8 @@ class Breaker:
             return (
                 self.until if now < self.until else min((p.began + LEASE for p in self._probes), default=float("inf"))
             )
+        if now >= self._marked:
+            return float("inf")
         return min(
             (o.began + WINDOW for o in self._outcomes if not o.ok and o.began > now - WINDOW), default=float("inf")
         )

@@ -17,7 +17,7 @@ from engine.llm.errors import ProviderError
 from engine.llm.meanings import EFFECTS
 from engine.llm.messages import JsonObject
 from engine.policy.decide import ProviderState
-from engine.providers.breaker import State
+from engine.providers.breaker import WINDOW, State
 from engine.providers.limits import Limits
 from engine.providers.ward import Place, Trial, Ward
 
@@ -51,8 +51,10 @@ class Health:
         """Snapshots by the caller's login."""
         self._of: tuple[Policy | None, Credentials | None] = (None, None)
         self._stale: set[str] = set()
+        self._dues: dict[str, float] = {}
+        """When time alone changes a state, by provider."""
         self._due = float("inf")
-        """When time alone changes a state."""
+        """The first of them."""
         self.changed = False
         """Something that should outlive a restart has changed; whoever keeps it sets this back."""
 
@@ -98,6 +100,7 @@ class Health:
         ):
             if not turned:
                 ward.trials.append(trial)
+            ward.failed_until = max(ward.failed_until, trial.began + WINDOW)
             if effect.breaks and where == at:
                 before = ward.breaker.until
                 ward.breaker.failed(outcome, now, error.meaning)
@@ -126,6 +129,7 @@ class Health:
         if ward is None:
             if len(of) >= MAX_PLACES:
                 del of[next(where for where in of if where.model)]
+                self._states.clear()
             ward = of[place] = Ward()
         return ward
 
@@ -150,6 +154,7 @@ class Health:
         if self._of[0] is not policy or self._of[1] is not credentials:
             self._of = (policy, credentials)
             self._states.clear()
+            self._dues.clear()
         if self._limits is not None and self._limits.changed:
             self._stale |= self._limits.changed
             self._limits.changed = set()
@@ -157,16 +162,15 @@ class Health:
         if stale:
             # A snapshot may be held by a request: what changed gets a new mapping, the rest is shared.
             for of, states in self._states.items():
-                kept = {ref: state for ref, state in states.items() if ref.partition("/")[0] not in stale}
-                self._states[of] = kept | self._read(policy, credentials, of, stale, now)
+                self._states[of] = {**states, **self._read(policy, credentials, of, stale, now)}
+            self._note_dues(policy, stale, now)
             self._stale = set()
-            self._due = self._next_change(policy, now)
         found = self._states.get(login)
         if found is None:
             if len(self._states) >= MAX_LOGINS:
                 self._states.clear()
             found = self._states[login] = self._read(policy, credentials, login, policy.providers.keys(), now)
-            self._due = self._next_change(policy, now)
+            self._note_dues(policy, policy.providers.keys(), now)
         return found
 
     def _read(
@@ -202,11 +206,15 @@ class Health:
                     )
         return states
 
-    def _next_change(self, policy: Policy, now: float) -> float:
-        moments = [m for _, ward in self.wards() for m in (ward.cool_until, ward.breaker.changes_at(now))]
-        if self._limits is not None:
-            moments += [now + self._limits.wait(provider) for provider in policy.providers.values()]
-        return min((moment for moment in moments if moment > now), default=float("inf"))
+    def _note_dues(self, policy: Policy, names: Iterable[str], now: float) -> None:
+        """When time alone changes something about these providers."""
+        for name in names:
+            wards = self._wards.get(name, {}).values()
+            moments = [moment for ward in wards for moment in (ward.cool_until, ward.breaker.changes_at(now))]
+            if self._limits is not None and name in policy.providers:
+                moments.append(now + self._limits.wait(policy.providers[name]))
+            self._dues[name] = min((moment for moment in moments if moment > now), default=float("inf"))
+        self._due = min(self._dues.values(), default=float("inf"))
 
     def snapshot(self, policy: Policy, credentials: Credentials) -> list[JsonObject]:
         """For people: one row per provider, with the models that were tried. Of keys that are no longer used, nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,6 +49,8 @@ class Ward:
     cool_until: float = float("-inf")
     cool_since: float = float("-inf")
     cool_reason: str = ""
+    failed_until: float = float("-inf")
+    """Until when some failure counts in the error rate."""
     trials: deque[Trial] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     """The newest that ended."""
 
@@ -77,10 +78,15 @@ class Ward:
     @property
     def latency_ms(self) -> float:
         """Median time to the first content, 0.0 when unknown."""
-        known = [trial.latency_ms for trial in self.trials if trial.latency_ms is not None]
-        return round(statistics.median(known), 1) if known else 0.0
+        known = sorted(trial.latency_ms for trial in self.trials if trial.latency_ms is not None)
+        if not known:
+            return 0.0
+        half = len(known) // 2
+        return round(known[half] if len(known) % 2 else (known[half - 1] + known[half]) / 2, 1)
 
     def error_rate(self, now: float) -> float:
         """Share of recent attempts that failed, for whatever reason but the request's own."""
+        if now >= self.failed_until:
+            return 0.0
         recent = [trial for trial in self.trials if trial.began > now - WINDOW]
         return round(sum(not trial.ok for trial in recent) / len(recent), 3) if recent else 0.0

@@ -97,6 +97,8 @@ class Dispatch(Stage):
             record.status = record.status or (error.status if error.body else 0)
             error.provider = candidate.provider
             services.health.failed(trial, error)
+            if error.meaning == "authentication":  # nobody would see it while another provider answers
+                services.log("credential_refused", provider=candidate.provider, login=bool(exchange.login))
             services.limits.settle(record.taken, 0)
             return candidate, error
         except BaseException as error:

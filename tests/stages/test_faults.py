@@ -2,6 +2,9 @@
 
 Whatever happens: one whole answer or one error that the client's SDK reads, one event with the attempts, no connection, task or
 secret left behind, and all of it in time.
+
+Two wires by default; `-m slow` adds the third. Faults x clients x whole and streamed x wires x alone and with a second:
+`CELLS` says how many that is.
 """
 
 from __future__ import annotations
@@ -54,7 +57,15 @@ class Pair:
     canaries: list[str]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=PROTOCOLS)
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=[
+        "anthropic-messages",
+        pytest.param("openai-responses", marks=pytest.mark.slow),
+        "openai-chat",
+    ],
+)
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     """Providers that speak one wire."""
     wire: str = request.param
@@ -160,11 +171,20 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
 }
 """name → (what is ordered, what a healthy second leads to, what the first attempt means; empty: one of several things)."""
 
+CELLS = (len(FAULTS) + 1) * len(PROTOCOLS) * 2 * len(PROTOCOLS) * 2
+"""Requests that the whole matrix judges, with a refused connection as one more fault; two thirds of them by default."""
+
 HURRIES = ("stall", "endless-pings")
 """Beginnings of the names of faults that only a timeout ends."""
 
 UNREAD = ("bad-json",)
 """Frames between a stream's first and last pass unread where client and provider speak Responses: as the vendor sent them."""
+
+
+def test_the_matrix_is_as_large_as_promised() -> None:
+    """At least 36 faults."""
+    assert len(FAULTS) + 1 >= 36
+    assert CELLS == 2232
 
 
 async def ask_all(gate: Spine) -> list[tuple[Answer, dict[str, Any]]]:
