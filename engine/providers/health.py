@@ -210,7 +210,7 @@ class Health:
         """When time alone changes something about these providers."""
         for name in names:
             wards = self._wards.get(name, {}).values()
-            moments = [moment for ward in wards for moment in (ward.cool_until, ward.breaker.changes_at(now))]
+            moments = [ward.changes_at(now) for ward in wards]
             if self._limits is not None and name in policy.providers:
                 moments.append(now + self._limits.wait(policy.providers[name]))
             self._dues[name] = min((moment for moment in moments if moment > now), default=float("inf"))

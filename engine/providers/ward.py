@@ -75,6 +75,13 @@ class Ward:
             return self.cool_reason
         return self.breaker.reason if broken else ""
 
+    def changes_at(self, now: float) -> float:
+        """The next moment at which time alone changes what is told of it."""
+        moments = [self.cool_until, self.breaker.changes_at(now)]
+        if now < self.failed_until:  # the error rate forgets
+            moments += [trial.began + WINDOW for trial in self.trials]
+        return min((moment for moment in moments if moment > now), default=float("inf"))
+
     @property
     def latency_ms(self) -> float:
         """Median time to the first content, 0.0 when unknown."""

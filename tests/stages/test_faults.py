@@ -181,7 +181,7 @@ UNREAD = ("bad-json",)
 """Frames between a stream's first and last pass unread where client and provider speak Responses: as the vendor sent them."""
 
 
-def test_the_matrix_is_as_large_as_promised() -> None:
+async def test_the_matrix_is_as_large_as_promised() -> None:
     """At least 36 faults."""
     assert len(FAULTS) + 1 >= 36
     assert CELLS == 2232
