@@ -58,7 +58,7 @@ class IdMap:
     """The ids of one request on their way to a wire: unique for calls, and each result finds its call.
 
     Feed it in the order of the conversation. A repeated call id (some models count from zero in every turn) gets a new one;
-    a result belongs to the oldest call of its id that has none yet.
+    a result belongs to the newest turn that made a call of its id, there to the oldest one that has none yet.
     """
 
     __slots__ = ("_answered", "_open", "_rule", "_used")
@@ -66,25 +66,27 @@ class IdMap:
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
         self._used: set[str] = set()
-        self._open: dict[str, list[str]] = {}
+        self._open: dict[str, list[tuple[int, str]]] = {}
+        """call id → (turn, wire's id) of calls without a result."""
         self._answered: dict[str, str] = {}
 
-    def call(self, call_id: str) -> str:
-        """The wire's id for a call."""
+    def call(self, call_id: str, turn: int = 0) -> str:
+        """The wire's id for a call of that turn."""
         wire = fit(call_id, self._rule)
         again = 1
         while wire in self._used:
             wire = fit(synthetic(call_id, again), self._rule)
             again += 1
         self._used.add(wire)
-        self._open.setdefault(call_id, []).append(wire)
+        same_turn = [held for held in self._open.get(call_id, ()) if held[0] == turn]
+        self._open[call_id] = [*same_turn, (turn, wire)]
         return wire
 
     def result(self, call_id: str) -> str:
         """The wire's id of the call that this result answers; a result without a call keeps its own id, fitted."""
         waiting = self._open.get(call_id)
         if waiting:
-            self._answered[call_id] = waiting.pop(0)
+            self._answered[call_id] = waiting.pop(0)[1]
         # A second result for the same call stays with that call.
         return self._answered.get(call_id) or fit(call_id, self._rule)
 

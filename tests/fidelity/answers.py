@@ -121,13 +121,13 @@ def judge(exchange: Exchange, client: str, sdks: Sdks, tally: Tally, *, stream: 
     if any(part in exchange.name for part in TRIMMED):
         names.add("trimmed_recording")
     else:
-        _fit(expected, got, client, names, stream=stream)
+        fit(expected, got, client, names, stream=stream)
         tally.wrong += [f"{exchange.short}: {line}" for line in differences(expected, got)]
     tally.declared.update(names)
     tally.deviating += bool(names)
 
 
-def _fit(expected: Answer, got: Answer, client: str, names: set[str], *, stream: bool) -> None:
+def fit(expected: Answer, got: Answer, client: str, names: set[str], *, stream: bool) -> None:
     """What holds for every Chat client, and for half an object in a stream, which is shown as it came."""
     if client == "openai-chat":
         expected.order = chat_order(expected.order)

@@ -112,7 +112,7 @@ Difference = tuple[str, set[str]]
 NOTES = re.compile(
     r"\(Theconversationstartswiththeassistant\.\)|\(Theusersaysnothing\.\)|Thetoolcallwasinterrupted;thereisnoresult\.|\[noresultwasrecorded\]"
     r"|Continueyourlastmessageexactlywhereitstops,withoutrepeatinganyofit\.|\[seethenextusermessage\]"
-    r"|\[resultoftoolcall[^\]]*\]|Fromtheresultoftoolcall[^:]*\):|\[(?:an?|the)(?:image|document)wasleftout:[^\]]*\]"
+    r"|\[resultoftoolcall[^\]]*\]|Fromtheresultoftoolcall.*?\):|\[(?:an?|the)(?:image|document)wasleftout:[^\]]*\]"
     r"|\[leftout:[^\]]*\]|\[(?:the)?tool[^\]]*isnowavailable\]|Answerwith(?:one|asingle)JSONobjectandnothingelse.*$"
 )
 """What encoders say in place of something, without white space."""
@@ -297,6 +297,8 @@ def _settings(before: dict[str, Any], after: dict[str, Any], wire: str) -> Itera
             continue  # the least that the API takes
         if name == "tool" and clean(str(asked)) == clean(str(said)):
             continue
+        if name == "parallel" and before.get("choice") == "none":
+            continue  # of no call at all, none is parallel
         if name == "effort" and asked == "none" and said is None:
             continue  # see `off`
         yield f"{name}: {str(asked)[:60]} became {str(said)[:60]}", codes

@@ -68,6 +68,8 @@ class _Builder:
         self._own = own
         self._ids = IdMap("word")
         self._calls: dict[str, _Turn] = {}
+        self._stretch = 0
+        """Counts what stands between the assistant's turns."""
 
     def add(self, message: Message) -> None:
         match message.role:
@@ -91,6 +93,7 @@ class _Builder:
     def _say(self, role: str, parts: list[JsonObject], message: Message) -> None:
         if not parts:
             return
+        self._stretch += role != "assistant"
         if not self.turns or self.turns[-1].role != role or self.turns[-1].closed:
             self.turns.append(_Turn(role, extra=dict(message.extra) if self._own and role == message.role else {}))
         self.turns[-1].content += parts
@@ -103,7 +106,7 @@ class _Builder:
                 self._say("assistant", [part], message)
 
     def _call(self, call: ToolCall, message: Message) -> None:
-        wire_id = self._ids.call(call.id)
+        wire_id = self._ids.call(call.id, self._stretch)
         text = custom_arguments(call.arguments) if call.kind == "custom" else call.arguments
         part: JsonObject = {
             "type": "tool_use",
@@ -132,6 +135,7 @@ class _Builder:
             self._say("user", parts, message)
             return
         turn.closed = True
+        self._stretch += 1
         del turn.unanswered[wire_id]
         is_error = result.is_error
         if is_error and any(part["type"] != "text" for part in parts):

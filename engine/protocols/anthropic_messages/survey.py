@@ -102,7 +102,8 @@ def _thinking(found: Survey, thinking: Any, config: Any, old_format: Any) -> Non
     if isinstance(config, dict):
         if isinstance(effort := config.get("effort"), str) and effort:
             found.effort = effort
-            found.requires |= {"effort"} if effort in PLAIN_EFFORTS else {"effort", "effort.word"}
+            plain = effort in PLAIN_EFFORTS and "thinking.off" not in found.requires
+            found.requires |= {"effort"} if plain else {"effort", "effort.word"}
         output_format = config.get("format") or old_format
         if not config.keys() <= {"effort", "format"}:
             found.requires.add("unknown_field")

@@ -133,6 +133,8 @@ def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: se
         fitted = "none" if "none" in quirks.efforts else ""
         wanted = False
         losses |= {lost} if lost else set()
+    if off and asked.effort not in {"", "none"}:
+        losses.add("effort.word")  # how thorough to be without thinking
     if off and fitted != "none" and quirks.reasoning_param == "reasoning_effort":
         losses.add("thinking.off")
     match quirks.reasoning_param:

@@ -86,7 +86,7 @@ class Items:
                     self._system(message)
         last = self._request.messages[-1] if self._request.messages else None
         begun = last.content if last is not None and last.role == "assistant" and not self._own else ()
-        if any(isinstance(block, Text) for block in begun):
+        if any(isinstance(b, Text) for b in begun) and not any(isinstance(b, ToolCall) for b in begun):
             self.losses.add("prefill")
         items = self._followed(self._answered())
         if items:

@@ -119,6 +119,8 @@ def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: se
         return
     word = asked.effort
     if asked.enabled is False:
+        if word not in {"", "none"}:
+            losses.add("effort.word")  # how thorough to be without thinking
         word = "none"
     elif not word and asked.budget_tokens:
         losses.add("thinking.budget")

@@ -86,7 +86,7 @@ def _places(places: Answer, delta: dict[str, Any]) -> None:
     _content(said, delta.get("content"), told=bool(said.reasoning))
     if delta.get("refusal"):
         said.saw("t")
-    if any((call.get("function") or {}).get("name") for call in delta.get("tool_calls") or ()):
+    if any((call.get("function") or call.get("custom") or {}).get("name") for call in delta.get("tool_calls") or ()):
         said.saw("c")
     for kind in said.order:
         places.saw(kind)
