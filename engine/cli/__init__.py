@@ -32,6 +32,7 @@ _COMMANDS: Mapping[str, str] = {
     "trace": "engine.cli.trace:trace",
     "sessions": "engine.cli.sessions:sessions",
     "top": "engine.cli.top:top",
+    "cache": "engine.cli.cache:cache",
     "shadow": "engine.cli.shadow:shadow",
     "key": "engine.cli.key:key",
 }
