@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-- Spending is read from the sums that the ledger keeps by quarters of an hour and by session: a month of a million requests is
-  some thousand rows. So `since` counts from the quarter of an hour that it lies in.
+- Spending is read from the sums that the ledger keeps by days, by quarters of an hour and by session: a month of a million
+  requests is some thousand rows. So `since` counts from the quarter of an hour that it lies in.
 - A cost that nobody knows is in no sum; how many there were stands beside it.
 - What was saved is worked out from what each event recorded when it came, never from prices of today. Both sides of the
   comparison are of the same requests: those of which both are known.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,11 @@ _COLUMNS: Mapping[By, str] = {
 _SUMS = (
     "sum(requests), sum(failed), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cached_input_tokens), "
     "sum(cache_write_tokens), sum(cost_usd)"
+)
+
+_CUBE = (
+    "project, client, route_class, provider, model, requests, failed, unpriced, input_tokens, output_tokens, "
+    "cached_input_tokens, cache_write_tokens, cost_usd"
 )
 
 _SLOT = "substr(timestamp, 1, 14) || printf('%02d', CAST(substr(timestamp, 15, 2) AS INTEGER) / 15 * 15)"
@@ -74,10 +79,16 @@ def spent(connection: sqlite3.Connection, by: By, since: datetime) -> list[Spent
         query = f"SELECT id, {_SUMS} FROM sessions WHERE last >= ? GROUP BY id"  # noqa: S608 (words of our own)
         return _dearest(_rows(connection, query, timestamp_of(since)))
     if by == "day":
-        query = f"SELECT slot, {_SUMS} FROM usage WHERE slot >= ? GROUP BY slot ORDER BY slot"  # noqa: S608
+        query = f"SELECT slot, {_SUMS} FROM usage_slots WHERE slot >= ? GROUP BY slot ORDER BY slot"  # noqa: S608
         return _days(_rows(connection, query, _slot(since)), since)
-    query = f"SELECT {_COLUMNS[by]} AS name, {_SUMS} FROM usage WHERE slot >= ? GROUP BY name"  # noqa: S608
-    return _dearest(_rows(connection, query, _slot(since)))
+    # The rest of the first day by quarters of an hour, then whole days.
+    query = (
+        f"SELECT {_COLUMNS[by]} AS name, {_SUMS} FROM (SELECT {_CUBE} FROM usage WHERE slot >= ? AND slot < ? "  # noqa: S608
+        f"UNION ALL SELECT {_CUBE} FROM usage_days WHERE day >= ?) GROUP BY name"
+    )
+    slot = _slot(since)
+    day = slot[:10] if slot.endswith("T00:00") else _next_day(slot[:10])
+    return _dearest(_rows(connection, query, slot, day, day))
 
 
 def total(groups: Iterable[Spent]) -> Spent:
@@ -94,8 +105,12 @@ def _add(one: _Group, other: _Group) -> None:
         setattr(one, f.name, getattr(one, f.name) + getattr(other, f.name))
 
 
-def _rows(connection: sqlite3.Connection, query: str, since: str) -> list[Spent]:
-    return [Spent(*row) for row in connection.execute(query, (since,))]
+def _rows(connection: sqlite3.Connection, query: str, *values: str) -> list[Spent]:
+    return [Spent(*row) for row in connection.execute(query, values)]
+
+
+def _next_day(day: str) -> str:
+    return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
 
 
 def _dearest(groups: list[Spent]) -> list[Spent]:

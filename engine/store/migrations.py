@@ -210,11 +210,15 @@ _ADDED = """
     cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens, cost_usd = cost_usd + excluded.cost_usd
 """
 
+_SLOT = """
+    substr(NEW.timestamp, 1, 14) || CASE
+        WHEN substr(NEW.timestamp, 15, 2) < '15' THEN '00' WHEN substr(NEW.timestamp, 15, 2) < '30' THEN '15'
+        WHEN substr(NEW.timestamp, 15, 2) < '45' THEN '30' ELSE '45' END
+"""
+
 _ADD = f"""
     INSERT INTO usage VALUES (
-        substr(NEW.timestamp, 1, 14) || CASE
-            WHEN substr(NEW.timestamp, 15, 2) < '15' THEN '00' WHEN substr(NEW.timestamp, 15, 2) < '30' THEN '15'
-            WHEN substr(NEW.timestamp, 15, 2) < '45' THEN '30' ELSE '45' END,
+        {_SLOT},
         NEW.project, NEW.client, NEW.route_class, NEW.selected_provider, NEW.selected_model,
         1, NEW.status IN ('error', 'interrupted'), {_COUNTED}
     ) ON CONFLICT DO UPDATE SET {_ADDED};
@@ -269,6 +273,47 @@ def _violations(connection: sqlite3.Connection) -> None:
     )
 
 
+def _days(connection: sqlite3.Connection) -> None:
+    """The same sums by whole days (UTC), and by quarters of an hour over everything: a busy month has half a million of the
+    finest sums, which is too many to add up while somebody waits.
+    """
+    sums = (
+        "requests INTEGER NOT NULL, failed INTEGER NOT NULL, unpriced INTEGER NOT NULL, input_tokens INTEGER NOT NULL, "
+        "output_tokens INTEGER NOT NULL, cached_input_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, "
+        "cost_usd REAL NOT NULL"
+    )
+    added = (
+        "sum(requests), sum(failed), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cached_input_tokens), "
+        "sum(cache_write_tokens), sum(cost_usd)"
+    )
+    groups = "project, client, route_class, provider, model"
+    connection.execute(
+        "CREATE TABLE usage_days (day TEXT NOT NULL, project TEXT NOT NULL, client TEXT NOT NULL, route_class TEXT NOT NULL, "
+        f"provider TEXT NOT NULL, model TEXT NOT NULL, {sums}, PRIMARY KEY (day, {groups})) WITHOUT ROWID"
+    )
+    connection.execute(f"CREATE TABLE usage_slots (slot TEXT PRIMARY KEY, {sums}) WITHOUT ROWID")
+    connection.execute(
+        f"INSERT INTO usage_days SELECT substr(slot, 1, 10), {groups}, {added} FROM usage GROUP BY substr(slot, 1, 10), {groups}"  # noqa: S608
+    )
+    connection.execute(f"INSERT INTO usage_slots SELECT slot, {added} FROM usage GROUP BY slot")  # noqa: S608
+    for when in (
+        "INSERT ON events WHEN NEW.status != 'open'",
+        "UPDATE OF status ON events WHEN OLD.status = 'open' AND NEW.status != 'open'",
+    ):
+        connection.execute(f"CREATE TRIGGER events_{when[:6].lower()}_days AFTER {when} BEGIN {_ADD_DAYS} END")
+
+
+_ADD_DAYS = f"""
+    INSERT INTO usage_days VALUES (
+        substr(NEW.timestamp, 1, 10),
+        NEW.project, NEW.client, NEW.route_class, NEW.selected_provider, NEW.selected_model,
+        1, NEW.status IN ('error', 'interrupted'), {_COUNTED}
+    ) ON CONFLICT DO UPDATE SET {_ADDED};
+    INSERT INTO usage_slots VALUES ({_SLOT}, 1, NEW.status IN ('error', 'interrupted'), {_COUNTED})
+    ON CONFLICT DO UPDATE SET {_ADDED};
+"""  # noqa: S608 - our own words
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _events,
     _inputs,
@@ -277,6 +322,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _packed,
     _budgets,
     _violations,
+    _days,
 )
 
 

@@ -48,7 +48,9 @@ def forget(connection: sqlite3.Connection, keep: Keep, now: datetime) -> bool:
         connection.execute("DELETE FROM violations WHERE timestamp < ?", (oldest,))
         connection.execute("DELETE FROM sessions WHERE last < ?", (oldest,))
         connection.execute("DELETE FROM dictionaries WHERE until < ?", (oldest,))
-        connection.execute("DELETE FROM usage WHERE slot < ?", (timestamp_of(now - timedelta(days=SUMS_DAYS)),))
+        oldest_sum = timestamp_of(now - timedelta(days=SUMS_DAYS))[:10]
+        for table, column in (("usage", "slot"), ("usage_days", "day"), ("usage_slots", "slot")):
+            connection.execute(f"DELETE FROM {table} WHERE {column} < ?", (oldest_sum,))  # noqa: S608 - our own words
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import orjson
@@ -80,6 +80,7 @@ def test_a_newer_file_is_left_alone(connection: sqlite3.Connection) -> None:
         ("SELECT id FROM events WHERE session_id = ? ORDER BY timestamp", "events_session"),
         ("SELECT id FROM events WHERE project = ? ORDER BY timestamp DESC LIMIT 50", "events_project"),
         ("SELECT id FROM events WHERE selected_model = ? ORDER BY timestamp DESC LIMIT 50", "events_model"),
+        ("SELECT project, total(cost_usd) FROM usage_days WHERE day >= ? GROUP BY project", "PRIMARY KEY (day>?)"),
         ("SELECT id FROM sessions ORDER BY last DESC LIMIT 50", "sessions_last"),
         ("SELECT project, total(cost_usd) FROM usage WHERE slot >= ? GROUP BY project", "PRIMARY KEY (slot>?)"),
         ("SELECT id FROM events WHERE status = ? ORDER BY timestamp", "events_status"),
@@ -111,7 +112,8 @@ def test_what_an_earlier_version_wrote_is_packed(connection: sqlite3.Connection)
         marks = ", ".join(f":{name}" for name in values)
         connection.execute(f"INSERT INTO events ({', '.join(values)}) VALUES ({marks})", values)
     migrate(connection)
-    kept = {f.name: f.default for f in fields(Event) if f.name not in known}
+    later = [f for f in fields(Event) if f.name not in known]
+    kept = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in later}
     found = fetch(connection, Details(connection), ANY, order="id", limit=9)
     assert found == [replace(old, **kept), replace(least, **kept)]
     assert connection.execute("SELECT sum(requests), total(cost_usd) FROM usage").fetchone() == (2, 1.125)

@@ -48,7 +48,8 @@ def test_every_event_is_counted_once(given_events: list[tuple[Event, str]]) -> N
         for step in steps:
             connection.execute(SAVE, row_of(step, details))
     made = [event for event, _ in given_events]
-    assert _sums(connection, "usage") == _expected(made)
+    for table in ("usage", "usage_days", "usage_slots"):
+        assert _sums(connection, table) == _expected(made)
     assert _sums(connection, "sessions") == _expected([event for event in made if event.session_id])
     assert {row[0] for row in connection.execute("SELECT slot FROM usage")} == {_slot(event) for event in made}
     connection.close()
