@@ -314,6 +314,18 @@ _ADD_DAYS = f"""
 """  # noqa: S608 - our own words
 
 
+def _searched(connection: sqlite3.Connection) -> None:
+    """One index in the order of time that holds all that lists are filtered by: a filter that fits nothing, whatever it joins,
+    is answered from it alone, without reading a million rows.
+    """
+    connection.execute("DROP INDEX events_timestamp")
+    connection.execute("DROP INDEX events_model")
+    connection.execute(
+        "CREATE INDEX events_timestamp ON events (timestamp, cost_estimate_usd, cost_reported_usd, wasted_usd, "
+        "client, agent, route_class, selected_provider, selected_model)"
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _events,
     _inputs,
@@ -323,6 +335,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _budgets,
     _violations,
     _days,
+    _searched,
 )
 
 

@@ -79,7 +79,14 @@ def test_a_newer_file_is_left_alone(connection: sqlite3.Connection) -> None:
     [
         ("SELECT id FROM events WHERE session_id = ? ORDER BY timestamp", "events_session"),
         ("SELECT id FROM events WHERE project = ? ORDER BY timestamp DESC LIMIT 50", "events_project"),
-        ("SELECT id FROM events WHERE selected_model = ? ORDER BY timestamp DESC LIMIT 50", "events_model"),
+        (
+            "SELECT detail FROM events WHERE selected_model = ? ORDER BY timestamp DESC, id DESC LIMIT 50",
+            "events_timestamp",
+        ),
+        (
+            "SELECT detail FROM events WHERE client = ? AND agent = ? ORDER BY timestamp DESC LIMIT 50",
+            "events_timestamp",
+        ),
         ("SELECT project, total(cost_usd) FROM usage_days WHERE day >= ? GROUP BY project", "PRIMARY KEY (day>?)"),
         ("SELECT id FROM sessions ORDER BY last DESC LIMIT 50", "sessions_last"),
         ("SELECT project, total(cost_usd) FROM usage WHERE slot >= ? GROUP BY project", "PRIMARY KEY (slot>?)"),
