@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -16,7 +17,7 @@ from typing import Self, TypeVar
 from engine.llm.messages import JsonObject
 from engine.policy.replay import Record
 from engine.store.detail import Details
-from engine.store.event import Event
+from engine.store.event import Event, timestamp_of
 from engine.store.export import RECORDED, record_of_row
 from engine.store.rows import ANY, KNOWN_USD, Condition, Filter, count, fetch, select
 from engine.store.sums import SESSION_COLUMNS, SessionSum, chosen_violations, session_of
@@ -86,6 +87,10 @@ class Reader:
     def spend(self, where: Filter = ANY) -> float:
         """USD spent on the requests that `where` wants, as far as costs are known."""
         with self._lock:
+            if where.since is not None and where == Filter(since=where.since) and _whole_slot(where.since):
+                # Since a midnight, in any zone: some thousand sums instead of a million events, at every start.
+                query = "SELECT total(cost_usd) FROM usage_slots WHERE slot >= ?"
+                return float(self._connection.execute(query, (timestamp_of(where.since)[:16],)).fetchone()[0])
             return float(select(self._connection, f"total({KNOWN_USD})", where)[0][0])
 
     def ask(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -133,6 +138,12 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _whole_slot(moment: datetime) -> bool:
+    """Whether a quarter of an hour begins at `moment`."""
+    utc = moment.astimezone(UTC)
+    return utc.minute % 15 == 0 and (utc.second, utc.microsecond) == (0, 0)
 
 
 def _after(timestamp: str, event_id: str) -> Condition:

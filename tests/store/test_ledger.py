@@ -463,3 +463,14 @@ async def test_sessions_are_summed(path: Path, *, in_file: bool) -> None:
     }  # fmt: skip
     assert [one.id for one in ledger.sessions(project="shop")] == ["a"]
     await asyncio.to_thread(ledger.close)
+
+
+async def test_spend_since_a_quarter_is_that_of_the_events(path: Path) -> None:
+    """Read from the sums, or from the events, the answer is the same."""
+    async with running(path) as ledger:
+        made = [event(number * 450, cost_estimate_usd=number / 8, wasted_usd=0.25) for number in range(20)]
+        await asyncio.gather(*map(ledger.complete, made))
+        for minutes in (0, 15, 20, 30, 75, 600):
+            since = START + timedelta(minutes=minutes)
+            expected = sum(one.total_usd for one in made if Filter(since=since).matches(one))
+            assert ledger.spend(Filter(since=since)) == expected
