@@ -222,12 +222,19 @@ def _order(case: Case, scope: Facts) -> None:
         left.sort(key=lambda found: (not found.option.canary, ranks[id(found)]))
     for found in left:
         if not found.healthy:
-            found.detail = (
-                "at its limit; tried last" if found.facts["provider"]["limited"] else "cooling down; tried last"
-            )
+            found.detail = f"{_stepping_back(found.facts['provider'])}; tried last"
     left.sort(key=lambda found: not found.healthy)
     places = iter(left)
     case.tries = [found if found.dropped else next(places) for found in tries]
+
+
+def _stepping_back(provider: Facts) -> str:
+    """Why a candidate goes behind the others, in words."""
+    if provider["limited"]:
+        return "at its limit"
+    return {"open": "failing", "recovering": "recovering, with as many attempts as it may have"}.get(
+        provider["state"], "cooling down"
+    )
 
 
 def _late_denies(case: Case, rules: Iterable[DenyRule], scope: Facts) -> None:

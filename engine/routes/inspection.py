@@ -73,7 +73,7 @@ class Inspection:
         exchange = gateway.exchange(wire, headers, raw, _NoResponder())
         prepare(exchange, gateway.services)
         services = gateway.services
-        availability = services.health.availability(exchange.policy, services.credentials)
+        availability = services.health.availability(exchange.policy, services.credentials, exchange.login)
         decision = gateway.loaded.pipeline.decide(exchange.facts, availability)
         chosen = decision.chosen
         body: JsonObject = {

@@ -26,7 +26,7 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> JsonObject:
     services = gateway.services
     prepare(exchange, services)
     decision = gateway.loaded.pipeline.decide(
-        exchange.facts, services.health.availability(exchange.policy, services.credentials)
+        exchange.facts, services.health.availability(exchange.policy, services.credentials, exchange.login)
     )
     chosen = decision.chosen
     if chosen is not None and chosen.preserve and chosen.protocol in _COUNTING:

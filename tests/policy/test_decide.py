@@ -271,6 +271,22 @@ def test_unhealthy_candidates_are_tried_last() -> None:
     assert decision.candidates[1].detail == "cooling down; tried last"
 
 
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        (ProviderState(healthy=False, state="degraded"), "cooling down"),
+        (ProviderState(healthy=False, state="open"), "failing"),
+        (ProviderState(healthy=False, state="recovering"), "recovering, with as many attempts as it may have"),
+        (ProviderState(limited=True), "at its limit"),
+    ],
+)
+def test_why_one_steps_back_is_told(state: ProviderState, why: str) -> None:
+    """Of one model at a provider as of the provider; a limit steps back like a failure."""
+    decision = decide(policy(), request(), {"alpha/al-big": state})
+    assert refs(decision) == ["beta/be-big", "alpha/al-big"]
+    assert decision.candidates[1].detail == f"{why}; tried last"
+
+
 def test_routes_may_be_ordered_by_a_number() -> None:
     """The smallest first; a number that can't be had goes last; health still counts more."""
     compiled = policy("routes: {fallback_safe: {use: [alpha/al-big, alpha/al-small, gamma/shared],"

@@ -339,7 +339,9 @@ async def test_one_probe_at_a_time_and_the_others_say_who_was_passed_over(two: T
         event = await gate.event(beside.headers["x-sbgw-event"])
     assert (beside.headers["x-sbgw-model"], first.headers["x-sbgw-model"]) == ("second/m", "first/m")
     assert event["availability"]["state"]["first/m"] == "recovering"
-    assert event["decision"]["candidates"][1]["detail"] == "cooling down; tried last"
+    assert (
+        event["decision"]["candidates"][1]["detail"] == "recovering, with as many attempts as it may have; tried last"
+    )
 
 
 async def test_a_candidate_that_broke_meanwhile_is_passed_over_and_named(two: Two) -> None:
