@@ -57,6 +57,10 @@ class Account:
     """(session, model) → when it served it last."""
     really: dict[tuple[str, str], float] = field(default_factory=dict)
     """The same, as it was."""
+    moved: dict[str, set[str]] = field(default_factory=dict)
+    """Session → models that this side used at other times than they really were used."""
+    prompts: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(session, model) → tokens of the newest prompt that it served."""
     pots: dict[Pot, float] = field(default_factory=dict)
     """What is spent of the policy's budgets. A pot begins with what was recorded of it, or with nothing."""
     drawn: tuple[Pot, ...] = ()
@@ -77,7 +81,21 @@ class Account:
             own = facts["session"]
             cost = max(own["cost_usd"] + more, 0.0)
             facts = {**facts, "session": {**own, "cost_usd": cost, "model": own["model"] if model is None else model}}
-        return facts
+        moved = self.moved.get(session) if session else None
+        return facts if not moved else {**facts, "session": {**facts["session"], **self._warm(facts, session, moved)}}
+
+    def _warm(self, facts: Facts, session: str, moved: set[str]) -> dict[str, Any]:
+        """What this side would have in prompt caches: the recorded tokens for models that it used as they really were used, for
+        the others the tokens of the prompt before while it was used lately, and nothing else.
+        """
+        warm: dict[str, int] = {ref: tokens for ref, tokens in facts["session"]["warm"].items() if ref not in moved}
+        now, prompt = facts["now"]["unix"], facts["estimate"]["input_tokens"]
+        for ref in moved:
+            tokens = min(self.prompts.get((session, ref), 0), prompt)
+            if tokens and now - self.used.get((session, ref), float("-inf")) <= WARM_SECONDS:
+                warm[ref] = tokens
+        model, tokens = max(warm.items(), key=lambda item: item[1], default=("", 0))
+        return {"warm": warm, "warm_model": model, "warm_tokens": tokens}
 
     def _figures(self, facts: Facts, budgets: tuple[Budget, ...]) -> dict[str, Any]:
         """`budget.NAME` of the facts by this side's own spending."""
@@ -143,8 +161,11 @@ class Account:
         now = record.at.timestamp()
         if bill.served:
             self.used[(session, bill.served)] = now
+            self.prompts[(session, bill.served)] = facts["estimate"]["input_tokens"]
         if record.served:
             self.really[(session, record.served)] = now
+        if bill.served != record.served:
+            self.moved.setdefault(session, set()).update(filter(None, (bill.served, record.served)))
 
 
 def _answering(record: Record, outcome: Outcome) -> str:
@@ -158,11 +179,15 @@ def _answering(record: Record, outcome: Outcome) -> str:
 
 
 def _cold(usage: Usage, *, marks: bool) -> Usage:
-    """The same tokens for a model that has nothing of the prompt in its cache; with `marks` it writes what it would have read."""
+    """The same tokens for a model that has nothing of the prompt in its cache; with `marks`, or if it wrote anything at all, it
+    writes what it would have read.
+    """
     read, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
     if not read and not written:
         return usage
-    return replace(usage, cached_tokens=0, cache_write_tokens=read + written if marks else 0, cache_write_1h_tokens=0)
+    return replace(
+        usage, cached_tokens=0, cache_write_tokens=read + written if marks or written else 0, cache_write_1h_tokens=0
+    )
 
 
 @dataclass(slots=True)

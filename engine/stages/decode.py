@@ -93,7 +93,7 @@ def _secrets(exchange: Exchange, services: Services, body: JsonObject) -> int:
 
 
 def look_up(exchange: Exchange, services: Services, session: str) -> Look | None:
-    """What is warm for the prompt; None when the policy keeps off prompt caches. An eighth of a millisecond for 120 kB."""
+    """What is warm for the prompt; None when the policy keeps off prompt caches. Less than half a millisecond for 120 kB (measured)."""
     policy, survey = exchange.policy, exchange.survey
     assert exchange.body is not None
     assert survey is not None

@@ -225,6 +225,30 @@ def test_coming_back_to_a_cold_cache_costs_too() -> None:
     assert books.cold_usd == pytest.approx(900 * (1e-6 - 0.1e-6) + 900 * (3e-6 - 0.3e-6))
 
 
+STICKY = """routes:
+  fallback_safe:
+    use: [requested, alpha/al-small]
+    order: >-
+      (request.turns == 1 ? model.ref == "alpha/al-small" : session.warm_model == model.ref) ? 0.0 : 1.0
+"""
+
+
+@pytest.mark.parametrize(("gap", "stays"), [(20, True), (int(WARM_SECONDS) + 1, False)])
+def test_what_is_warm_follows_a_sides_own_decisions(gap: int, stays: bool) -> None:
+    """A policy that went to another model finds its prompt warm there, for as long as it would be; recorded was the first one."""
+    warm = {"session__warm": {"alpha/al-big": 900}, "session__warm_model": "alpha/al-big", "session__warm_tokens": 900}
+    asked = [0, 20, 20 + gap]
+    records = [
+        record(
+            BASE, at, session__id="s", cached=900, turns=n, now__unix=int(START.timestamp()) + at, estimate__input_tokens=900 + 100 * n,
+            **(warm if n else {}),
+        )
+        for n, at in enumerate(asked)
+    ]  # fmt: skip
+    found = replay(BASE, policy(STICKY), records)
+    assert found.tallies["model"].count == (2 if stays else 1)
+
+
 def test_delays_come_from_recorded_answers() -> None:
     """A model that answered elsewhere lends its median; one that never did is left out by name."""
     records = [record(BASE, 0), record(BASE, 1, model="al-small"), record(BASE, 2)]
