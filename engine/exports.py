@@ -19,7 +19,7 @@ import orjson
 
 from engine.llm.catalogue import Timeouts
 from engine.llm.errors import ProviderError
-from engine.policy.model import Settings
+from engine.policy.model import Policy
 from engine.protocols.retry_after import retry_after
 from engine.providers.transport import Transport
 from engine.store.event import Event
@@ -40,12 +40,12 @@ Post = Callable[[str, Mapping[str, str], bytes], Awaitable[None]]
 class Exports:
     """Publishes each finished event to its receivers and listeners. `start` it in the event loop."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], *, log: Callable[..., None]) -> None:
+    def __init__(self, policy: Policy, environ: Mapping[str, str], *, log: Callable[..., None]) -> None:
         self._transport = Transport()
         self._listeners: set[Listener] = set()
         self.couriers = tuple(
             Courier(name, receiver, log=log, sleep=asyncio.sleep, uniform=random.uniform)
-            for name, receiver in _receivers(settings, environ, self.post, log)
+            for name, receiver in _receivers(policy, environ, self.post, log)
         )
 
     async def start(self) -> None:
@@ -160,13 +160,13 @@ class GovernanceWebhook:
 class OTLP:
     """Sends spans and metrics to an OTLP/HTTP receiver."""
 
-    def __init__(self, endpoint: str, environ: Mapping[str, str], post: Post) -> None:
+    def __init__(self, endpoint: str, environ: Mapping[str, str], post: Post, names: Mapping[str, str]) -> None:
         from engine.telemetry.otlp import GenAIMetrics, Spans  # noqa: PLC0415 - the extra `otel` may be missing
 
         self._endpoint, self._post = endpoint.rstrip("/"), post
         self._headers = {"content-type": "application/x-protobuf", **_otlp_headers(environ)}
-        self._spans = Spans({"service.name": environ.get("OTEL_SERVICE_NAME", "") or "sbgw"})
-        self._metrics = GenAIMetrics()
+        self._spans = Spans({"service.name": environ.get("OTEL_SERVICE_NAME", "") or "sbgw"}, names)
+        self._metrics = GenAIMetrics(names)
 
     def seen(self, event: Event) -> None:
         """Counted when it happened: a repeated delivery does not count again."""
@@ -181,8 +181,9 @@ class OTLP:
 
 
 def _receivers(
-    settings: Settings, environ: Mapping[str, str], post: Post, log: Callable[..., None]
+    policy: Policy, environ: Mapping[str, str], post: Post, log: Callable[..., None]
 ) -> Iterator[tuple[str, Any]]:
+    settings = policy.settings
     if settings.governance_file:
         yield "governance-file", GovernanceFile(Path(settings.governance_file).expanduser())
     if settings.governance_url:
@@ -190,7 +191,8 @@ def _receivers(
         yield "governance-webhook", GovernanceWebhook(settings.governance_url, token, post)
     if settings.otlp_endpoint:
         try:
-            yield "otlp", OTLP(settings.otlp_endpoint, environ, post)
+            names = {row.name: row.otel_name for row in policy.providers.values() if row.otel_name}
+            yield "otlp", OTLP(settings.otlp_endpoint, environ, post, names)
         except ImportError:
             log("otel_not_installed", hint="pip install 'sbgw[otel]'; nothing is exported to the OTLP endpoint")
 

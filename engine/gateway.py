@@ -117,7 +117,7 @@ class Gateway:
             prices=prices,
             ledger=ledger,
             metrics=Metrics(),
-            exports=Exports(policy.settings, environ, log=log),
+            exports=Exports(policy, environ, log=log),
             sessions=Sessions(),
             tool_checks=ToolCheckCache(),
             prefixes=Prefixes(),

@@ -162,6 +162,8 @@ class Provider:
     cache: PromptCache = field(default_factory=PromptCache)
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: RateLimits = UNLIMITED
+    otel_name: str = ""
+    """What OpenTelemetry's GenAI conventions call the provider; empty: as its row."""
     price_id: str = ""
     """The provider's id in the price table; empty: prices unknown."""
     wildcard: bool = False

@@ -77,6 +77,7 @@ class Courier:
         self._waiting: deque[Event] = deque()
         self._some = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._delivering = asyncio.Lock()
         self._carried: list[Event] = []
 
     @property
@@ -99,17 +100,20 @@ class Courier:
 
     async def close(self) -> None:
         """Try a last time, for a few seconds; what is left is lost and counted."""
-        if self._task is None:
+        task, self._task = self._task, None
+        if task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
         try:
             async with asyncio.timeout(FAREWELL):
-                while self._gather():
-                    await self._attempt()
+                # A delivery under way is not cut off: it would be repeated.
+                async with self._delivering:
+                    task.cancel()
+                    while self._gather():
+                        await self._attempt()
         except (Undelivered, TimeoutError) as error:
             self._log("export_lost", export=self.name, events=self.backlog, reason=str(error) or "no answer in time")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         self.dropped += self.backlog
         self._waiting.clear()
         self._carried = []
@@ -120,11 +124,12 @@ class Courier:
             await self._some.wait()
             if not self.failing:
                 await self._sleep(GATHER)
-            if not self._gather():
-                self._some.clear()
-                continue
             try:
-                await self._attempt()
+                async with self._delivering:
+                    if not self._gather():
+                        self._some.clear()
+                        continue
+                    await self._attempt()
             except Undelivered as error:
                 self._failed(error)
                 asked = error.retry_after

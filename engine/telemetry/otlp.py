@@ -45,8 +45,9 @@ _FINISH: Mapping[str, str] = {
 class Spans:
     """Makes export requests for a resource."""
 
-    def __init__(self, resource: Mapping[str, str]) -> None:
-        """`resource` holds attributes such as `service.name`."""
+    def __init__(self, resource: Mapping[str, str], names: Mapping[str, str]) -> None:
+        """`resource` holds attributes such as `service.name`; `names` what the conventions call a provider, where not as its row."""
+        self._names = names
         self._resource = Resource(attributes=_attributes(resource))
         self._scope = InstrumentationScope(name="sbgw", version=__version__)
 
@@ -55,7 +56,7 @@ class Spans:
         request = ExportTraceServiceRequest()
         group = request.resource_spans.add(resource=self._resource).scope_spans.add(scope=self._scope)
         for event in events:
-            group.spans.extend(spans_of(event))
+            group.spans.extend(spans_of(event, self._names))
         return bytes(request.SerializeToString())
 
     def metrics(self, metrics: GenAIMetrics) -> bytes:
@@ -69,9 +70,9 @@ class Spans:
 class GenAIMetrics:
     """The conventions' client metrics. Label sets are bounded like those of `/metrics`."""
 
-    def __init__(self, now: int | None = None) -> None:
-        """`now`: nanoseconds since 1970."""
-        self._start = time.time_ns() if now is None else now
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+        self._start = time.time_ns()
         common = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
         self._tokens = Histogram(
             "gen_ai.client.token.usage",
@@ -90,15 +91,18 @@ class GenAIMetrics:
     def observe(self, event: Event) -> None:
         """Count what a request's attempts did."""
         for attempt in event.attempts:
-            common = ("chat", self._name(attempt.provider), self._model(attempt.model))
+            common = ("chat", self._provider(attempt.provider), self._model(attempt.model))
             self._seconds.observe((*common, self._name(attempt.meaning)), attempt.latency_ms / 1000)
             if event.stream and attempt.first_event_ms is not None:
                 self._first.observe(common, max(attempt.first_event_ms, 0.0) / 1000)
         if event.attempts:
-            last = ("chat", self._name(event.selected_provider), self._model(event.selected_model))
+            last = ("chat", self._provider(event.selected_provider), self._model(event.selected_model))
             for kind, tokens in (("input", event.input_tokens), ("output", event.output_tokens)):
                 if tokens is not None:
                     self._tokens.observe((*last, kind), tokens)
+
+    def _provider(self, row: str) -> str:
+        return self._name(self._names.get(row, row))
 
     def write(self, group: Any) -> None:
         """Add all of them to a `ScopeMetrics`."""
@@ -116,8 +120,8 @@ class GenAIMetrics:
                 )  # fmt: skip
 
 
-def spans_of(event: Event) -> list[Span]:
-    """The request's span, then its attempts'."""
+def spans_of(event: Event, names: Mapping[str, str]) -> list[Span]:
+    """The request's span, then its attempts'; `names` as in `Spans`."""
     # Ids follow from the event's, so that a repeated delivery is known as the same span.
     digest = sha256(event.id.encode()).digest()
     trace, root = digest[:16], digest[16:24]
@@ -137,7 +141,10 @@ def spans_of(event: Event) -> list[Span]:
             Span(
                 trace_id=trace, span_id=sha256(f"{event.id}/{number}".encode()).digest()[:8], parent_span_id=root,
                 name=f"chat {attempt.model}", kind=Span.SPAN_KIND_CLIENT, start_time_unix_nano=began,
-                end_time_unix_nano=max(ends, began), attributes=_attributes(_attempt(event, attempt, answered=answered)),
+                end_time_unix_nano=max(ends, began), attributes=_attributes(
+                    _attempt(event, attempt, answered=answered)
+                    | {"gen_ai.provider.name": names.get(attempt.provider, attempt.provider)}
+                ),
                 status=_status(attempt.meaning),
             )
         )  # fmt: skip
@@ -171,7 +178,6 @@ def _request(event: Event) -> dict[str, Any]:
 def _attempt(event: Event, attempt: AttemptEvent, *, answered: bool) -> dict[str, Any]:
     said: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": attempt.provider,
         "gen_ai.request.model": attempt.model,
         "gen_ai.request.stream": event.stream,
         "gen_ai.conversation.id": event.session_id,

@@ -135,3 +135,26 @@ async def test_the_end_delivers_what_waits() -> None:
     bench.courier.take(event(1))
     await bench.courier.close()
     assert receiver.got == [[IDS[1]]]
+
+
+async def test_the_end_does_not_repeat_a_delivery_under_way() -> None:
+    """A delivery that has begun is waited for, not begun again."""
+    going, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Receiver):
+        async def deliver(self, events: list[Event]) -> None:
+            going.set()
+            await go_on.wait()
+            await super().deliver(events)
+
+    receiver = Slow()
+    bench = Bench(receiver)
+    bench.courier.start()
+    bench.courier.take(event(1))
+    await going.wait()
+    bench.courier.take(event(2))
+    closing = asyncio.create_task(bench.courier.close())
+    await bench.settle()
+    go_on.set()
+    await closing
+    assert (receiver.got, bench.courier.sent, bench.courier.dropped) == ([[IDS[1]], [IDS[2]]], 2, 0)

@@ -147,3 +147,16 @@ async def test_a_failed_attempt_and_a_refusal_are_errors() -> None:
 async def test_a_dead_receiver_costs_no_request(tmp_path: Path) -> None:
     """Nobody listens at the OTLP endpoint: every request is answered and recorded."""
     await dead_receiver({"otlp": {"endpoint": "http://127.0.0.1:9"}}, tmp_path)
+
+
+async def test_a_provider_goes_by_the_conventions_name() -> None:
+    """Where a row says what the conventions call its provider, spans and metrics do too."""
+    async with Emulator(models=ROWS) as emu, Receiver() as receiver:
+        behind = Behind("first", emu.url, ("openai-chat",), row={"otel_name": "example.known"})
+        made = policy(behind, settings={"telemetry": {"otlp": {"endpoint": receiver.url}}})
+        async with spine(made, env={"FIRST_KEY": emu.key}) as gate:
+            await ask(gate)
+            await until(lambda: _counted(receiver) == 1)
+    (point,) = _metrics(receiver)["gen_ai.client.operation.duration"].histogram.data_points
+    found = {plain(span.attributes).get("gen_ai.provider.name") for span in _spans(receiver)}
+    assert (found, plain(point.attributes)["gen_ai.provider.name"]) == ({None, "example.known"}, "example.known")
