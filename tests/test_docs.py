@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import orjson
 import pytest
 from click.testing import CliRunner
 
 from engine.cli import cli
 from engine.cli.clients import CLIENTS, configuration
+from engine.llm.losses import LOSSES
+from engine.policy.load import load_text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -95,3 +98,15 @@ def test_endpoints_in_readme_exist() -> None:
     for path in re.findall(r"(/v1/[a-z_/]+|/health|/metrics|/events/recent)", table):
         tail = path.removeprefix("/v1").rstrip("/")
         assert tail in source, path
+
+
+def test_the_table_of_losses_is_the_codes() -> None:
+    """examples/losses.md holds what `sbgw policy losses --markdown` prints, and its policy is one."""
+    printed = CliRunner().invoke(cli, ["policy", "losses", "--markdown"]).output
+    document = (ROOT / "examples/losses.md").read_text("utf-8")
+    assert printed in document
+    assert {row["code"] for row in orjson.loads(CliRunner().invoke(cli, ["policy", "losses", "--json"]).output)} == set(
+        LOSSES
+    )
+    (example,) = fenced(document, "yaml")
+    assert load_text(example).name == "faithful"

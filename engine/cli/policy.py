@@ -29,6 +29,7 @@ def policy() -> None:
       sbgw policy show mine.yaml --origin          the same, each line with the file and line it comes from
       sbgw policy schema policy > policy.schema.json
       sbgw policy rules cel-type                   what a check means, and what to do
+      sbgw policy losses                           what a translation between protocols can lose
       sbgw policy profile                          the expression language
       sbgw policy migrate mine.yaml --write        bring a file to the newest format
     """
@@ -133,6 +134,30 @@ def migrate(files: Sequence[str], write: bool) -> None:
       sbgw policy migrate mine.yaml --write
     """
     sys.exit(max(_migrate(file, write=write) for file in files))
+
+
+@policy.command()
+@click.option("--json", "as_json", is_flag=True, help="As a list of objects, with the protocols that can carry each.")
+@click.option("--markdown", is_flag=True, help="As the table in examples/losses.md.")
+def losses(as_json: bool, markdown: bool) -> None:
+    """List what a translation between protocols can lose.
+
+    The codes stand in `losses` and `hard_losses` of the facts, in `gate.allow_losses`, in events and in `x-sbgw-loss`. A hard
+    one drops the candidate unless the policy allows it; a rule can refuse any other.
+
+    \b
+    Examples:
+      sbgw policy losses
+      sbgw policy losses --json | jq -r '.[] | select(.severity == "hard").code'
+    """
+    import orjson
+
+    from engine.cli import losses as table
+
+    if as_json:
+        click.echo(orjson.dumps(table.rows(), option=orjson.OPT_INDENT_2))
+    else:
+        click.echo(table.markdown() if markdown else table.text(), nl=not markdown)
 
 
 @policy.command()
