@@ -35,6 +35,7 @@ from engine.store.event import Event
 from engine.store.ids import Ids
 from engine.store.key import salt
 from engine.store.ledger import Ledger, NullLedger
+from engine.store.memory import REACH, remember
 from engine.store.policies import PolicyStore
 from engine.store.prefixes import Prefixes
 from engine.store.protocol import EventStore
@@ -142,6 +143,8 @@ class Gateway:
         self.services.limits.begin(self.loaded.policy.providers.values(), self._events_since)
         if self._health_file is not None:
             self._health_file.load(self.services.health, time.monotonic(), time.time())
+        recent = self._events_since(self.services.now() - REACH)
+        remember(recent, self.services.sessions, self.services.prefixes, self.loaded.policy.prompt_cache)
         self._keep_policy()
 
     async def close(self) -> None:

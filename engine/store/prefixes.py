@@ -124,8 +124,15 @@ class Prefixes:
         self._sessions: OrderedDict[str, list[_Chain]] = OrderedDict()
         self._heads: OrderedDict[tuple[str, int], _Entry] = OrderedDict()
         """(model, digest of tools and system) → what any conversation left in its cache."""
+        self._restored: dict[str, dict[str, _Entry]] = {}
+        """Session of an earlier run → what its models had in their caches, until its first request."""
         self._kept: dict[str, float] = {}
         """Share of the expected tokens that a model has lately read."""
+
+    def restore(self, session: str, ref: str, tokens: int, until: float) -> None:
+        """`session` had so much of its prompt in `ref`'s cache when an earlier run ended."""
+        if session in self._restored or len(self._restored) < MAX_SESSIONS:
+            self._restored.setdefault(session, {})[ref] = _Entry(0, tokens, until)
 
     def look(self, session: str, segments: Segments, rules: Rules, now: float, *, marking: bool) -> Look:
         """What is warm for a request of `session` (empty: found by its first message) at `now`.
@@ -145,6 +152,9 @@ class Prefixes:
             tokens = self._warm(ref, entries, rules(ref), look, marks)
             if tokens:
                 look.warm[ref] = tokens
+        if look.chain is None and look.head + 1 < len(look.kinds):
+            restored = self._restored.get(look.key, {})
+            look.warm |= {ref: entry.tokens for ref, entry in restored.items() if entry.until > now}
         if look.common < look.head:
             self._from_heads(look, rules, marks)
         look.broken = self._break(look, rules, marks)
@@ -155,6 +165,7 @@ class Prefixes:
         marks = _sent(look, marking="marks" in hints, newest="newest" in hints)
         long = "long" in hints
         chain = self._continue(look, cache)
+        self._restored.pop(look.key, None)
         if usage is None or usage.input_tokens is None:
             return
         read, written = usage.cached_tokens, usage.cache_write_tokens or 0
