@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from engine.store.protocol import EventStore
     from engine.store.purse import Hold, Purses
     from engine.store.redaction import Redactor
+    from engine.store.response_cache import AnswerStore
     from engine.store.sessions import Sessions
     from engine.store.traces import TraceStore
     from engine.telemetry.metrics import Metrics
@@ -179,7 +180,13 @@ class Exchange:
     answer: Answer | None = None
     error: GatewayError | None = None
     tape: Tape | None = None
-    """Set when the exchange is traced."""
+    """Set when the exchange is traced, or its answer may be kept."""
+    answer_key: str = ""
+    """What its answer is kept under, while others may wait for it."""
+    cache_hit: bool = False
+    """The answer was kept from an earlier request: nobody was asked."""
+    saved: Usage | None = None
+    """What the kept answer used when it was made."""
     stream: ClientStream | None = None
     """Set when the client asked for a stream."""
     reply: Reply | None = None
@@ -246,4 +253,5 @@ class Services:
     """What is spent and reserved of the policy's budgets."""
     simulated: Simulated
     traces: TraceStore | None = None
-    """None where there is no folder for them."""
+    answers: AnswerStore | None = None
+    """Both None where there is no folder for them."""

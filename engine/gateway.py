@@ -41,6 +41,7 @@ from engine.store.prefixes import Prefixes
 from engine.store.protocol import EventStore
 from engine.store.purse import Purses
 from engine.store.redaction import Redactor
+from engine.store.response_cache import AnswerStore
 from engine.store.retention import Keep
 from engine.store.rows import Filter
 from engine.store.sessions import Sessions
@@ -131,6 +132,7 @@ class Gateway:
             purses=Purses(ledger.spend),
             simulated=simulated or SimulatedProvider(),
             traces=_traces(state, policy, self.log, trace) if state is not None else None,
+            answers=_answers(state, policy, self.log) if state is not None else None,
         )
 
     async def start(self) -> None:
@@ -158,6 +160,8 @@ class Gateway:
         await asyncio.to_thread(self.services.ledger.close)
         if self.services.traces is not None:
             await asyncio.to_thread(self.services.traces.close)
+        if self.services.answers is not None:
+            await self.services.answers.close()
 
     def swap(self, policy: Policy) -> None:
         """Serve new requests by `policy`; those under way keep theirs. Raises PolicyInvalid and changes nothing then."""
@@ -268,6 +272,10 @@ def _ledger(state: Path | None, policy: Policy, log: Callable[..., None]) -> Eve
 
 def _traces(state: Path, policy: Policy, log: Callable[..., None], everything: bool) -> TraceStore:
     return TraceStore(state / "traces", limit=policy.settings.trace_mib * MIB, log=log, everything=everything)
+
+
+def _answers(state: Path, policy: Policy, log: Callable[..., None]) -> AnswerStore:
+    return AnswerStore(state / "answers", limit=policy.cache.max_mib * MIB, log=log)
 
 
 def _shadow(policy: Policy) -> Shadow:

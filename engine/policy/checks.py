@@ -162,7 +162,9 @@ _NAMES: Mapping[str, Check] = {
         "No expression reads the variable. It is evaluated for every request and recorded with it all the same; take it out, or "
         "use it. Rules that are off count as readers."
     ),
-    "cache-response": _warning("The response cache is not available yet. The setting is accepted and does nothing."),
+    "cache-response": _warning(
+        "`response: on` keeps the answers of requests for which a rule under `cache.rules` holds; without a rule it keeps none."
+    ),
 }
 
 _RULES: Mapping[str, Check] = {

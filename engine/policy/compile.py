@@ -5,7 +5,7 @@ Goes on after a problem, so that a user sees all of them at once; what it then m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -76,7 +76,7 @@ def compile_policy(
         deny=(*compiler.deny_rules(), *limits.deny),
         floor=floor(scope, allowed),
         fallback=_fallback(root.get("fallback")),
-        cache=_cache(root.get("cache"), problems),
+        cache=_cache(root.get("cache"), compiler.keep_rules("cache", "rules"), problems),
         answers=AnswerSettings(**_plain(root.get("answers"))),
         steps=compiler.steps(),
         budgets=tuple(limits.budgets.values()),
@@ -381,11 +381,13 @@ def _fallback(section: Node | None) -> Fallback:
     return Fallback(**values)
 
 
-def _cache(section: Node | None, problems: list[Problem]) -> CacheSettings:
-    prefix = section.get("prefix") if section is not None else None
-    later: Iterable[Node | None] = (section.get("response"), section.get("rules")) if section is not None else ()
-    for node in later:
-        if node is not None and (node.value in {"on", True} if not node.items else True):
-            message = "the response cache is not available yet; answers are not kept"
-            problems.append(node.problem("cache-response", message, level="warning", at_key=True))
-    return CacheSettings(prefix=prefix is None or prefix.value in {"on", True})
+def _cache(section: Node | None, rules: tuple[KeepRule, ...], problems: list[Problem]) -> CacheSettings:
+    values: dict[str, Any] = section.plain() if section is not None else {}
+    on = {name: values.get(name, default) in {"on", True} for name, default in (("prefix", True), ("response", False))}
+    asked = section.get("response") if section is not None else None
+    if asked is not None and on["response"] and not rules:
+        message = "no rule says which answers may be kept, so none is"
+        hint = "cache: {rules: [{id: titles, when: ...}]}"
+        problems.append(asked.problem("cache-response", message, hint=hint, level="warning", at_key=True))
+    more = {name: values[name] for name in ("ttl_seconds", "max_mib") if name in values}
+    return CacheSettings(**on, rules=rules, **more)

@@ -5,7 +5,7 @@ Rules kept here:
 - Files are merged one after the other, each once: a file's parents from left to right, then the file. So two parents with
   a common ancestor do not undo each other's changes.
 - Maps merge by key, anything else is replaced, null deletes. A route is replaced whole, and so is the pipeline.
-- Lists of rules (`classify`, `overrides`, `gate.require`, `gate.deny`, `trace`) merge by id: the same id replaces the whole rule in
+- Lists of rules (`classify`, `overrides`, `gate.require`, `gate.deny`, `trace`, `cache.rules`) merge by id: the same id replaces the whole rule in
   its place, new ids go to the end or where `before` and `after` say, `remove` takes rules out.
 - Two parents that say different things under one id need a child that settles it.
 
@@ -28,7 +28,9 @@ from engine.policy.suggest import did_you_mean
 
 Path = tuple[str | int, ...]
 
-_RULES: frozenset[Path] = frozenset({("classify",), ("overrides",), ("gate", "require"), ("gate", "deny"), ("trace",)})
+_RULES: frozenset[Path] = frozenset(
+    {("classify",), ("overrides",), ("gate", "require"), ("gate", "deny"), ("trace",), ("cache", "rules")}
+)
 _OWN = frozenset({"version", "name", "description", "extends"})
 """Keys that a file says of itself; nobody inherits them."""
 

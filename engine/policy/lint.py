@@ -45,7 +45,7 @@ def lint(policy: Policy, *, today: date | None = None, sound: bool = True) -> li
 
 
 def _sections(root: Node) -> Iterator[tuple[str, Sequence[Node]]]:
-    for path in (("overrides",), ("classify",), ("gate", "require"), ("gate", "deny"), ("trace",)):
+    for path in (("overrides",), ("classify",), ("gate", "require"), ("gate", "deny"), ("trace",), ("cache", "rules")):
         section = root.get(*path)
         yield ".".join(path), section.items if section is not None else ()
 
@@ -234,7 +234,7 @@ def _expressions(policy: Policy) -> Iterator[Expression]:
     for rule in policy.deny:
         parts = rule.message.parts if rule.message is not None else ()
         yield from (part for part in parts if isinstance(part, Expression))
-    yield from (rule.when for rule in policy.trace)
+    yield from (rule.when for rule in (*policy.trace, *policy.cache.rules))
 
 
 def _texts_of_idle_rules(root: Node) -> Iterator[str]:

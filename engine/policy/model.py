@@ -88,9 +88,18 @@ class AnswerSettings:
 
 @dataclass(slots=True, frozen=True)
 class CacheSettings:
-    """`prefix`: know what is in providers' prompt caches, and help them to keep it. There is no response cache yet."""
+    """`prefix`: know what is in providers' prompt caches, and help them to keep it. `response`: keep answers here."""
 
     prefix: bool = True
+    response: bool = False
+    rules: tuple[KeepRule, ...] = ()
+    """One of them must hold for a request's answer to be kept."""
+    ttl_seconds: float = 3600.0
+    max_mib: int = 64
+
+    def keeps(self, facts: Mapping[str, Any]) -> bool:
+        """Whether the answer to such a request may be kept and told again."""
+        return self.response and any(rule.wants(facts) for rule in self.rules)
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -141,7 +150,7 @@ class DenyRule(Rule):
 
 @dataclass(slots=True, frozen=True, eq=False)
 class KeepRule(Rule):
-    """Says what is kept of a request: its trace."""
+    """Says of which requests something is kept: a trace, or the answer."""
 
     when: Expression
 

@@ -23,7 +23,7 @@ from engine.policy.problems import PolicyInvalid, Span
 
 FORMAT = 1
 
-_PLACED = ("vars", "pipeline", "classify", "overrides", "routes", "gate", "trace")
+_PLACED = ("vars", "pipeline", "classify", "overrides", "routes", "gate", "trace", "cache")
 """Sections whose places are kept; rows of providers and models decide nothing by themselves."""
 
 

@@ -59,11 +59,20 @@ def bill(exchange: Exchange, prices: PriceTable) -> Bill:
     answer, wasted = exchange.answer, _wasted(exchange, prices)
     if answer is None:
         return Bill(wasted_usd=wasted, requested_usd=_avoided(exchange, prices))
+    usage, basis = counted(exchange, answer)
+    if exchange.cache_hit and exchange.saved is not None:
+        usage = exchange.saved
+    cost = prices.cost(answer.candidate.ref, usage, exchange.wall)
+    if exchange.cache_hit:  # nobody was asked: what it would have cost is what was saved
+        return Bill(requested_usd=_requested(exchange, prices, usage, cost))
+    return Bill(cost, basis if cost.usd is not None else "", wasted, _requested(exchange, prices, usage, cost))
+
+
+def counted(exchange: Exchange, answer: Answer) -> tuple[Usage, Basis]:
+    """The counts of the exchange's answer, and where they come from."""
     tapped, reply = exchange.tapped or Tapped(), exchange.reply
     whole = reply.body if reply is not None and answer.relay is None and answer.events is None else b""
-    usage, basis = _counted(exchange, answer, tapped, whole)
-    cost = prices.cost(answer.candidate.ref, usage, exchange.wall)
-    return Bill(cost, basis if cost.usd is not None else "", wasted, _requested(exchange, prices, usage, cost))
+    return _counted(exchange, answer, tapped, whole)
 
 
 def _counted(exchange: Exchange, answer: Answer, tapped: Tapped, whole: bytes) -> tuple[Usage, Basis]:
@@ -85,7 +94,7 @@ def _by_sizes(exchange: Exchange, told: Usage, output: int) -> Usage:
 
 
 def _wasted(exchange: Exchange, prices: PriceTable) -> float | None:
-    served = exchange.attempts[-1] if exchange.answer is not None else None
+    served = exchange.attempts[-1] if exchange.answer is not None and exchange.attempts else None
     found: float | None = None
     for attempt in exchange.attempts:
         usd = _given_up(exchange, prices, attempt) if attempt is not served else None

@@ -83,6 +83,8 @@ def own_headers(exchange: Exchange) -> dict[str, str]:
         headers["x-sbgw-model"] = exchange.answer.candidate.ref
         if exchange.losses:
             headers["x-sbgw-loss"] = ",".join(exchange.losses)
+        if exchange.cache_hit:
+            headers["x-sbgw-cache"] = "hit"
     # A model without a row has the name that the client gave it.
     return {name: value if _PLAIN(value) else quote(value, safe="/@:,. ") for name, value in headers.items()}
 

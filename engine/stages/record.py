@@ -13,6 +13,7 @@ from engine.policy.availability import availability_json
 from engine.policy.violations import tags, violations
 from engine.stages import tape
 from engine.stages.bill import Bill, bill
+from engine.stages.kept import land
 from engine.stages.stage import Stage
 from engine.store.cleaning import cleaned
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of, violation_json
@@ -25,6 +26,7 @@ class Record(Stage):
     needs: ClassVar[frozenset[str]] = frozenset({"reply"})
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
+        land(exchange, services)
         exchange.bill = bill(exchange, services.prices)
         passed = settle(exchange, services)
         event = cleaned(event_of(exchange, services.monotonic()), services.redactor)
@@ -32,7 +34,7 @@ class Record(Stage):
             event = replace(event, budget_thresholds=passed)
         if exchange.shadow is not None:
             event = replace(event, shadow=exchange.shadow.opinion(exchange))
-        if exchange.answer is not None and event.input_tokens is not None:
+        if exchange.answer is not None and exchange.attempts and event.input_tokens is not None:
             used = event.input_tokens + (event.output_tokens or 0)
             services.limits.settle(exchange.attempts[-1].taken, used)
         _remember(exchange, services)
@@ -49,7 +51,7 @@ def settle(exchange: Exchange, services: Services) -> tuple[str, ...]:
     if exchange.hold is None:
         return ()
     usd = exchange.bill.total_usd if exchange.bill is not None else None
-    passed = services.purses.settle(exchange.hold, usd, asked=bool(exchange.answer))
+    passed = services.purses.settle(exchange.hold, usd, asked=bool(exchange.answer) and not exchange.cache_hit)
     for crossing in passed:
         services.log(
             "budget_threshold",
@@ -95,7 +97,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
     answer, survey, reply = exchange.answer, exchange.survey, exchange.reply
     tapped = exchange.tapped or Tapped()
     usage = tapped.usage
-    last = exchange.attempts[-1].candidate if exchange.attempts else None
+    last = exchange.attempts[-1].candidate if exchange.attempts else answer.candidate if answer else None
     refs = dict.fromkeys(attempt.candidate.ref for attempt in exchange.attempts)
     return Event(
         **_origin(exchange),
@@ -119,6 +121,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
         budgets=exchange.hold.budgets if exchange.hold else (),
         latency_ms=round((now - exchange.started) * 1000, 2),
         first_event_ms=_rounded(exchange.first_event_ms),
+        cache_hit=exchange.cache_hit,
         status=_status(exchange),
         error_class=_error_class(exchange),
         stream=bool(survey and survey.stream),
@@ -154,7 +157,7 @@ def _status(exchange: Exchange) -> Status:
         return "cancelled"
     if exchange.error is not None or exchange.answer is None:
         return "error"
-    first = exchange.attempts[0].candidate.ref if exchange.attempts else ""
+    first = exchange.attempts[0].candidate.ref if exchange.attempts else exchange.answer.candidate.ref
     return "success" if exchange.answer.candidate.ref == first else "fallback_success"
 
 
@@ -203,7 +206,7 @@ def _remember(exchange: Exchange, services: Services) -> None:
         invalid_calls=exchange.calls.invalid if exchange.calls else 0,
         output_tokens=usage.output_tokens if usage else None,
     )
-    if exchange.prefix is not None and exchange.answer is not None:
+    if exchange.prefix is not None and exchange.answer is not None and not exchange.cache_hit:
         ref = exchange.answer.candidate.ref
         hints = exchange.attempts[-1].hints
         services.prefixes.note(

@@ -68,15 +68,18 @@ class Trace:
     truncated: bool
     redactor: Redactor
     secrets: tuple[str, ...] = ()
+    said: Callable[[bytes], str] | None = None
+    """The words of a streamed answer, joined: a stream tells a secret in pieces."""
 
     def line(self) -> bytes:
         """The file's content: one line of JSON without secrets."""
         kept = {n: v for n, v in self.headers.items() if n.startswith(_HEADERS) and n not in _CREDENTIALS}
+        redactor = self.redactor.knowing(*self.secrets)
         trace: JsonObject = {
             "rule": self.rule,
             "headers": kept,
             "request": _told(self.request),
-            "answer": _told(self.answer),
+            "answer": self._answer(redactor),
             "truncated": self.truncated,
         }
         whole = {**export_json(self.event), "trace": trace}
@@ -84,7 +87,16 @@ class Trace:
             data = orjson.dumps(whole, default=str)
         except TypeError:  # an integer beyond 64 bits or unsound text
             data = json.dumps(whole, default=str, ensure_ascii=False).encode("utf-8", "replace")
-        return self.redactor.knowing(*self.secrets).redact(data) + b"\n"
+        return redactor.redact(data) + b"\n"
+
+    def _answer(self, redactor: Redactor) -> Any:
+        """The answer as it came; of a stream whose words hold a secret the words alone, for its pieces would tell it."""
+        if self.said is not None:
+            words = self.said(self.answer)
+            clean = redactor.text(words)
+            if clean != words:
+                return {"said": clean}
+        return _told(self.answer)
 
 
 class TraceStore:

@@ -17,6 +17,8 @@ from engine.store import traces
 from engine.store.traces import TraceStore
 from tests.emulator import Emulator, Fault
 from tests.emulator.models import Model
+from tests.emulator.script import Script, Turn
+from tests.judge import judged
 from tests.spine import PROTOCOLS, Behind, Spine, body, policy, spine
 
 ROWS = {"m": Model()}
@@ -93,6 +95,21 @@ async def test_a_rule_chooses(tmp_path: Path) -> None:
     ]
     await ask(tmp_path, "openai-chat", more={"trace": rules})
     assert [(data["stream"], data["trace"]["rule"]) for data in kept(tmp_path)] == [(True, "streams")]
+
+
+@pytest.mark.parametrize("wire", ["anthropic-messages", "openai-chat"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_secret_told_in_pieces_is_taken_out(wire: str, protocol: str, tmp_path: Path) -> None:
+    """A stream cuts it anywhere: neither it nor its pieces are kept, whether the answer ends well or breaks off."""
+    said = Script((Turn(f"Your token is {TOKEN}, keep it safe."),))
+    async with Emulator(said, models=ROWS) as emu:
+        loaded = policy(Behind("first", emu.url, (wire,)))
+        async with spine(loaded, env={"FIRST_KEY": emu.key}, state=tmp_path, trace=True) as gate:
+            answer = await gate.ask(protocol, body(protocol, stream=True))
+            assert TOKEN in judged(answer).text
+    (data,) = kept(tmp_path)
+    assert "Your token is [secret:github-token:" in data["trace"]["answer"]["said"]
+    assert TOKEN[-6:] not in json.dumps(data)
 
 
 async def test_errors_are_kept_too(tmp_path: Path) -> None:
