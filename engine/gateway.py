@@ -131,9 +131,15 @@ class Gateway:
             spend=self._spent.at,
             purses=Purses(ledger.spend),
             simulated=simulated or SimulatedProvider(),
-            traces=_traces(state, policy, self.log, trace) if state is not None else None,
-            answers=_answers(state, policy, self.log) if state is not None else None,
         )
+        if state is not None:
+            self._keep_texts(state, policy, trace)
+
+    def _keep_texts(self, state: Path, policy: Policy, everything: bool) -> None:
+        """Where texts are kept, if somebody asks for that: traces and answers. Nothing is made before the first."""
+        limit = policy.settings.trace_mib * MIB
+        self.services.traces = TraceStore(state / "traces", limit=limit, log=self.log, everything=everything)
+        self.services.answers = AnswerStore(state / "answers", limit=policy.cache.max_mib * MIB, log=self.log)
 
     async def start(self) -> None:
         """Open the connections and the ledger."""
@@ -268,14 +274,6 @@ def _loaded(policy: Policy, prices: PriceTable) -> Loaded:
 
 def _ledger(state: Path | None, policy: Policy, log: Callable[..., None]) -> EventStore:
     return NullLedger() if state is None else Ledger(state / "ledger.sqlite", log=log, keep=_keep(policy))
-
-
-def _traces(state: Path, policy: Policy, log: Callable[..., None], everything: bool) -> TraceStore:
-    return TraceStore(state / "traces", limit=policy.settings.trace_mib * MIB, log=log, everything=everything)
-
-
-def _answers(state: Path, policy: Policy, log: Callable[..., None]) -> AnswerStore:
-    return AnswerStore(state / "answers", limit=policy.cache.max_mib * MIB, log=log)
 
 
 def _shadow(policy: Policy) -> Shadow:

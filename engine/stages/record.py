@@ -98,14 +98,13 @@ def event_of(exchange: Exchange, now: float) -> Event:
     tapped = exchange.tapped or Tapped()
     usage = tapped.usage
     last = exchange.attempts[-1].candidate if exchange.attempts else answer.candidate if answer else None
-    refs = dict.fromkeys(attempt.candidate.ref for attempt in exchange.attempts)
     return Event(
         **_origin(exchange),
         route_class=decision.route_class if decision else "",
         class_rule=decision.class_rule if decision else "",
         selected_provider=last.provider if last else "",
         selected_model=last.model if last else "",
-        fallback_chain=tuple(refs),
+        fallback_chain=tuple(dict.fromkeys(attempt.candidate.ref for attempt in exchange.attempts)),
         input_tokens=usage.input_tokens if usage else None,
         output_tokens=usage.output_tokens if usage else None,
         cached_input_tokens=usage.cached_tokens if usage else None,
