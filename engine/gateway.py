@@ -86,8 +86,7 @@ class Gateway:
         trace: bool = False,
     ) -> None:
         """`state` is the folder of the ledger; None keeps events in memory only. `shadow` only watches. `secrets` are values
-        that are written nowhere, beside the providers' keys: the gateway's own. `trace` keeps all prompts and answers.
-        Raises PolicyInvalid.
+        that are written nowhere: the gateway's own keys. `trace` keeps all prompts and answers. Raises PolicyInvalid.
         """
         prices = PriceTable.load(policy.models.values(), policy.providers)
         self.loaded = _loaded(policy, prices)
@@ -107,7 +106,7 @@ class Gateway:
         self._health_file = HealthFile(state, self.log) if state is not None else None
         self._saving: asyncio.Future[None] | None = None
         self.started_at = time.time()
-        limits = Limits(time.monotonic, lambda: datetime.now().astimezone())
+        limits = Limits(time.monotonic, _now)
         ledger = _ledger(recorded, policy, self.log)
         self.services = Services(
             protocols=PROTOCOLS,
@@ -119,12 +118,12 @@ class Gateway:
             prices=prices,
             ledger=ledger,
             metrics=Metrics(),
-            exports=Exports(policy, environ, log=log),
+            exports=Exports(policy, environ, log=self.log),
             sessions=Sessions(),
             tool_checks=ToolCheckCache(),
             prefixes=Prefixes(),
             monotonic=time.monotonic,
-            now=lambda: datetime.now().astimezone(),
+            now=_now,
             uniform=random.uniform,
             sleep=asyncio.sleep,
             log=self.log,
@@ -132,11 +131,12 @@ class Gateway:
             purses=Purses(ledger.spend),
             simulated=simulated or SimulatedProvider(),
         )
-        if state is not None:
-            self._keep_texts(state, policy, trace)
+        self._keep_texts(state, policy, trace)
 
-    def _keep_texts(self, state: Path, policy: Policy, everything: bool) -> None:
+    def _keep_texts(self, state: Path | None, policy: Policy, everything: bool) -> None:
         """Where texts are kept, if somebody asks for that: traces and answers. Nothing is made before the first."""
+        if state is None:
+            return
         limit = policy.settings.trace_mib * MIB
         self.services.traces = TraceStore(state / "traces", limit=limit, log=self.log, everything=everything)
         self.services.answers = AnswerStore(state / "answers", limit=policy.cache.max_mib * MIB, log=self.log)
@@ -274,6 +274,10 @@ def _loaded(policy: Policy, prices: PriceTable) -> Loaded:
 
 def _ledger(state: Path | None, policy: Policy, log: Callable[..., None]) -> EventStore:
     return NullLedger() if state is None else Ledger(state / "ledger.sqlite", log=log, keep=_keep(policy))
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
 
 
 def _shadow(policy: Policy) -> Shadow:

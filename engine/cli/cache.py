@@ -39,6 +39,7 @@ def cache(
       sbgw cache --since 12h --limit 30
       sbgw cache --session 0198c1d2-…
       sbgw cache --json
+      sbgw cache clear                delete the answers that the response cache keeps
     """
     if context.invoked_subcommand is not None:
         return
@@ -85,6 +86,27 @@ def _sums(sums: Tokens) -> JsonObject:
         "medianError": sums.error,
         "hints": dict(sums.hints),
     }
+
+
+@cache.command()
+@state_option
+def clear(state_dir: Path | None) -> None:
+    """Delete the answers that the response cache keeps on this machine. Providers' prompt caches are not touched.
+
+    \b
+    Examples:
+      sbgw cache clear
+    """
+    import sqlite3
+
+    from engine.cli.screen import fail
+    from engine.store import response_cache
+
+    try:
+        count = response_cache.clear(state_folder(state_dir) / "answers")
+    except (OSError, sqlite3.Error) as error:
+        fail(f"cannot clear the kept answers: {error}")
+    click.echo(f"{count:,} {'answer' if count == 1 else 'answers'} deleted")
 
 
 def _largest(groups: dict[str, Tokens]) -> list[Tokens]:

@@ -167,6 +167,18 @@ async def test_clearing_and_counting(place: Place) -> None:
     assert count(place.folder) == (0, 0)
 
 
+async def test_the_command_clears(place: Place) -> None:
+    """As `sbgw cache clear`, and a second time there is nothing."""
+    from click.testing import CliRunner
+
+    from engine.cli import cli
+
+    await place.written()
+    asked = ["cache", "clear", "--state-dir", str(place.folder.parent)]
+    assert CliRunner().invoke(cli, asked).output == "1 answer deleted\n"
+    assert CliRunner().invoke(cli, asked).output == "0 answers deleted\n"
+
+
 async def test_a_folder_that_cannot_be_is_a_miss(tmp_path: Path) -> None:
     """Said once; the request goes on."""
     (tmp_path / "answers").write_text("a file where the folder should be")
