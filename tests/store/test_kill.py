@@ -68,7 +68,7 @@ async def whole_gateway(tmp_path: Path, kills: int) -> None:
     outcome = await killing.run(tmp_path, kills, rate=50)
     assert (outcome.lost, outcome.damaged, outcome.unmarked) == ([], [], 0), str(outcome)
     assert outcome.statuses["interrupted"] >= kills, str(outcome)
-    assert len(outcome.answered) >= 5 * kills, str(outcome)
+    assert len(outcome.answered) >= kills, str(outcome)
 
 
 async def test_a_killed_gateway_loses_no_answered_request(tmp_path: Path) -> None:
