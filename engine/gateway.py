@@ -222,13 +222,16 @@ class Gateway:
         caller_credential: Mapping[str, str] | None = None,
         *,
         project: str = "",
+        key: str = "",
     ) -> Exchange:
-        """A new exchange under the current policy. `headers` has names in lower case; `project` is what address or key say."""
+        """A new exchange under the current policy. `headers` has names in lower case; `project` is what address or key say,
+        `key` the name of the key that let it in.
+        """
         services = self.services
         return Exchange(
             id=self._ids.new(),
             wire=wire,
-            identity=identify(headers, project=project),
+            identity=identify(headers, project=project, key=key),
             headers=headers,
             raw=raw,
             started=services.monotonic(),

@@ -168,8 +168,9 @@ class Server:
         raw = await read_body(request, limit)
         headers = request[HEADERS]
         credential = self.guard.caller_credential(headers)
-        project = request.match_info.get("project", "") or self.guard.key_name(headers)
-        return self._gateway.exchange(wire, headers, raw, HTTPResponder(request), credential, project=project)
+        key = self.guard.key_name(headers)
+        project = request.match_info.get("project", "") or key
+        return self._gateway.exchange(wire, headers, raw, HTTPResponder(request), credential, project=project, key=key)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         return json_response(list_models(self._gateway, self._wire_of(request)))

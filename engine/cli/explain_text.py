@@ -166,6 +166,9 @@ class _Page:
             yield from self._parts(choice.conditions)
         else:
             yield "as it is" if choice.preserve else f"translated to {choice.protocol}"
+        for told in choice.order:
+            yield f"order {told.outcome}"
+            yield from self._parts(choice.order) if self._full else ()
         if choice.losses:
             yield "loses " + ", ".join(f"{loss.code} ({loss.severity})" for loss in choice.losses)
         if choice.detail and (choice.place or not choice.losses):

@@ -31,6 +31,7 @@ BY: Mapping[str, tuple[str, str]] = {
     "project": ("client", "project"),
     "session": ("session", "id"),
     "client": ("client", "name"),
+    "key": ("client", "key"),
 }
 """What budgets may go by → the fact that tells it."""
 

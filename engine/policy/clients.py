@@ -79,9 +79,11 @@ class ClientIdentity:
     """The thread that started this sub-agent."""
     repo: str = ""
     """The repository it works in: `x-sbgw-repo`, else what Codex tells of its workspace."""
+    key: str = ""
+    """Name of the gateway's key that it presented, empty for the one without a name."""
 
 
-def identify(headers: Mapping[str, str], *, project: str = "") -> ClientIdentity:
+def identify(headers: Mapping[str, str], *, project: str = "", key: str = "") -> ClientIdentity:
     """The sender of a request with these headers (names in lower case). Never raises: what can't be read is left empty.
 
     `project` is what the request's address or key says; a header that names one goes before it.
@@ -102,7 +104,7 @@ def identify(headers: Mapping[str, str], *, project: str = "") -> ClientIdentity
         parent = ""
     if agent and not purpose:
         purpose = "subagent"
-    return ClientIdentity(name, version, agent, session, purpose, project, parent, repo)
+    return ClientIdentity(name, version, agent, session, purpose, project, parent, repo, _printable(key))
 
 
 def _product(headers: Mapping[str, str]) -> tuple[str, str]:

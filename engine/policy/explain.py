@@ -268,7 +268,13 @@ class _Teller:
             detail=candidate.detail if dropped != "NO_KEY" else f"needs {self._variables(candidate.provider)}",
             conditions=self._dropping(found, candidate) if dropped is not None else (),
             asked=tuple(self._asked(candidate.ref)),
+            order=self._told("order", self._ordered, candidate.ref, ("order",)) if dropped is None else (),
         )
+
+    @property
+    def _ordered(self) -> str:
+        """The route whose order was asked for."""
+        return (self.case.route or self.asked_policy.route(self.case.route_class)).name
 
     def _variables(self, provider: str) -> str:
         """What to set in the environment, so that the provider has a key."""

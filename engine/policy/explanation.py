@@ -94,6 +94,8 @@ class Choice:
     """Of the rule that dropped it."""
     asked: tuple[Ruling, ...] = ()
     """Every rule of the policy that was asked about it."""
+    order: tuple[Told, ...] = ()
+    """Its number in the route's own order, where it has one."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -192,6 +194,7 @@ def _choice(choice: Choice) -> dict[str, Any]:
             "rulePlace": place(choice.span),
             "detail": choice.detail,
             "conditions": [_told(told) for told in choice.conditions],
+            "order": [_told(told) for told in choice.order],
             "asked": [_ruling(ruling) for ruling in choice.asked],
         }
     )

@@ -143,6 +143,7 @@ def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
             "version": identity.version,
             "agent": identity.agent,
             "project": identity.project,
+            "key": identity.key,
         },
         "estimate": {
             "input_tokens": input_tokens(survey, context.body_bytes),

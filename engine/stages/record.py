@@ -118,6 +118,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
         wasted_usd=owed.wasted_usd,
         requested_usd=owed.requested_usd,
         budgets=exchange.hold.budgets if exchange.hold else (),
+        key_name=exchange.identity.key,
         latency_ms=round((now - exchange.started) * 1000, 2),
         first_event_ms=_rounded(exchange.first_event_ms),
         cache_hit=exchange.cache_hit,

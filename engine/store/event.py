@@ -120,6 +120,8 @@ class Event:
     """Estimate for attempts that were given up while the provider worked; no part of the answer's cost."""
     requested_usd: float | None = None
     """What the same tokens would have cost on the model asked for; of a refused request, its estimate there."""
+    key_name: str = ""
+    """Name of the gateway's key that the request presented."""
     budgets: tuple[str, ...] = ()
     """Names of the policy's budgets that it counts for."""
     budget_thresholds: tuple[str, ...] = ()

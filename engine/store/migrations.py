@@ -326,6 +326,11 @@ def _searched(connection: sqlite3.Connection) -> None:
     )
 
 
+def _keys(connection: sqlite3.Connection) -> None:
+    """Which of the gateway's keys a request presented."""
+    connection.execute("ALTER TABLE events ADD COLUMN key_name TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _events,
     _inputs,
@@ -336,6 +341,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _violations,
     _days,
     _searched,
+    _keys,
 )
 
 

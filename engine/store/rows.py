@@ -19,7 +19,7 @@ COLUMNS = (
     "id", "timestamp", "client", "session_id", "agent", "project", "route_class", "requested_model", "selected_provider",
     "selected_model", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cost_estimate_usd",
     "cost_reported_usd", "cost_basis", "wasted_usd", "requested_usd", "latency_ms", "cache_hit", "status", "error_class",
-    "budgets",
+    "budgets", "key_name",
 )  # fmt: skip
 """Fields of an event with a column of their own."""
 
@@ -90,6 +90,7 @@ class Filter:
     route_class: str | None = None
     provider: str | None = None
     model: str | None = None
+    key: str | None = None
     budget: str | None = None
     """One that it counted for."""
 
@@ -127,6 +128,7 @@ _EQUAL = {
     "client": "client",
     "agent": "agent",
     "project": "project",
+    "key": "key_name",
     "route_class": "route_class",
     "provider": "selected_provider",
     "model": "selected_model",

@@ -144,7 +144,7 @@ def test_facts_are_completed_by_the_policy() -> None:
 MISTAKES = {
     "budgets: {day: {per: day}}": "`usd` is missing",
     "budgets: {day_usd: {usd: 1}}": "which are facts already",
-    "budgets: {day: {usd: 1, by: colour}}": "write project, session or client",
+    "budgets: {day: {usd: 1, by: colour}}": "write project, session, client or key",
     "budgets: {day: {usd: 1, on_exceed: stop}}": "write deny",
     "budgets: {day: {usd: 1, on_exceed: {class: cheep_edit}}}": "did you mean 'cheap_edit'",
     "budgets: {day: {usd: 1, on_exceed: {use: [nobody]}}}": "there is no provider 'nobody'",

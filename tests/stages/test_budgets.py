@@ -11,12 +11,13 @@ import orjson
 import pytest
 
 from engine.exchange import Exchange, Services
+from engine.guard import Guard
 from engine.policy.problems import PolicyInvalid
 from engine.stages import BUILT_IN
 from engine.stages.stage import Stage
 from tests.emulator import Emulator, Fault, Script, Turn, Usage
 from tests.emulator.models import Model
-from tests.spine import PROTOCOLS, Answer, Behind, Spine, body, policy, spine
+from tests.spine import KEY, PROTOCOLS, Answer, Behind, Spine, body, policy, spine
 
 ROWS = {"m": Model()}
 PRICE = {"input": 10, "output": 100}
@@ -92,6 +93,24 @@ async def test_each_project_has_its_own_pot() -> None:
             found = [(await ask(gate, **{"x_sbgw_project": name} if name else {})).status
                      for name in ("shop", "shop", "blog", "", "", "")]  # fmt: skip
     assert found == [200, 402, 200, 200, 200, 200]
+
+
+async def test_each_key_has_its_own_pot(tmp_path: Path) -> None:
+    """Whatever the headers say of the project; over a restart too. The key without a name is not counted."""
+    found: list[int] = []
+    async with emulator() as emu:
+        text = rules(emu, {"key": {"usd": 0.15, "by": "key"}})
+        for _ in range(2):
+            async with spine(text, env={"FIRST_KEY": emu.key}, state=tmp_path) as gate:
+                named = {"shop": "sbgw-shop-key-0001", "blog": "sbgw-blog-key-0002"}
+                gate.server.guard = Guard.of(port=gate.port, names=[], keys=[KEY], named=named)
+                for key in (*named.values(), KEY):
+                    answer = await ask(gate, x_sbgw_key=key, x_sbgw_project=f"any-{len(found)}")
+                    found.append(answer.status)
+                events = gate.events()
+    assert found == [200, 200, 200, 402, 402, 200]
+    assert [e.get("keyName") for e in reversed(events)] == ["shop", "blog", None] * 2
+    assert not any("sbgw-shop-key" in str(e) for e in events)
 
 
 async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
