@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.llm.catalogue import Model, Provider, Quirks, Timeouts
+from engine.llm.catalogue import Model, Provider, Quirks, RateLimits, Timeouts
 from engine.llm.losses import LOSSES
 from engine.llm.meanings import EFFECTS
 from engine.policy.load import check_policy, check_text, load_policy, load_text
@@ -59,8 +59,10 @@ def test_schemas_name_what_the_code_knows() -> None:
     assert set(rows["provider"]["properties"]) - extra == set(Provider.__dataclass_fields__) - {"name", "endpoints"}
     assert set(rows["quirks"]["properties"]) == set(Quirks.__dataclass_fields__)
     assert set(rows["timeouts"]["properties"]) == set(Timeouts.__dataclass_fields__)
-    own = set(models["definitions"]["model"]["properties"]) - {"note"}
-    assert own == set(Model.__dataclass_fields__) - {"provider", "name", "known"}
+    assert set(rows["limits"]["properties"]) == set(RateLimits.__dataclass_fields__)
+    own = set(models["definitions"]["model"]["properties"]) - {"note", "probe"}
+    probed = {"claude_code_score", "codex_score"}
+    assert own == set(Model.__dataclass_fields__) - {"provider", "name", "known"} - probed
     written = policy["definitions"]["settings"]["properties"]
     nested = {key for section in ("telemetry", "limits") for key in written[section]["properties"]} - {"enabled"}
     flat = (set(written) - {"telemetry", "limits"}) | nested | {"telemetry_enabled"}
