@@ -65,7 +65,12 @@ def test_schemas_name_what_the_code_knows() -> None:
     assert own == set(Model.__dataclass_fields__) - {"provider", "name", "known"} - probed
     written = policy["definitions"]["settings"]["properties"]
     nested = {key for section in ("telemetry", "limits") for key in written[section]["properties"]} - {"enabled"}
-    flat = (set(written) - {"telemetry", "limits"}) | nested | {"telemetry_enabled"}
+    deeper = {
+        f"{name}_{key}"
+        for name in ("otlp", "governance")
+        for key in written["telemetry"]["properties"][name]["properties"]
+    }
+    flat = (set(written) - {"telemetry", "limits"}) | nested - {"otlp", "governance"} | deeper | {"telemetry_enabled"}
     assert flat == set(Settings.__dataclass_fields__)
 
 
