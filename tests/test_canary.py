@@ -1,4 +1,7 @@
-"""Secrets sent by every way in come out by none: no file, log, metric, page, export or error text has them."""
+"""Secrets sent by every way in come out by none: no file, log, metric, page, export or error text has them.
+
+Traces and the answer cache are on: what keeps most keeps no secret either.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,7 @@ HEADERS = {
 }
 
 ROWS = {"m": Model()}
+KEPT = {"response": "on", "rules": [{"id": "all", "when": "true"}]}
 
 
 def conversation(protocol: str) -> dict[str, object]:
@@ -114,8 +118,10 @@ async def test_no_secret_comes_out(wire: str, tmp_path: Path, capsys: pytest.Cap
     """Preserved and translated, whole and streamed, answered, failed and refused."""
     async with Emulator(models=ROWS) as emu:
         emu.key = PROVIDER_KEY
-        text = policy(Behind("first", emu.url, (wire,)), fallback={"attempts": 1})
-        async with spine(text, env={"FIRST_KEY": PROVIDER_KEY}, state=tmp_path, keys=(KEY,), secrets=(KEY,)) as gate:
+        text = policy(Behind("first", emu.url, (wire,)), fallback={"attempts": 1}, cache=KEPT)
+        async with spine(
+            text, env={"FIRST_KEY": PROVIDER_KEY}, state=tmp_path, keys=(KEY,), secrets=(KEY,), trace=True
+        ) as gate:
             outputs = list(await _talk(gate, emu))
             outputs += [(path, (await gate.send("GET", path, None, HEADERS)).body) for path in ("/metrics", "/health")]
             recent = await gate.send("GET", "/events/recent?limit=1000", None, HEADERS)
