@@ -21,6 +21,7 @@ from engine.providers.heard import Heard
 
 if TYPE_CHECKING:
     from engine.exports import Exports
+    from engine.llm.returning import Seals
     from engine.policy.decide import Case
     from engine.policy.model import Policy
     from engine.protocols.tool_checks import ToolCheckCache
@@ -171,6 +172,8 @@ class Exchange:
     case: Case | None = None
     decision: Decision | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    bare: set[str] = field(default_factory=set)
+    """Candidates (`provider/name`) that refused the history's reasoning state, and get it no more."""
     losses: tuple[str, ...] = ()
     """Loss codes that really happened in the translation that answered."""
     digest: str = ""
@@ -240,6 +243,7 @@ class Services:
     sessions: Sessions
     tool_checks: ToolCheckCache
     prefixes: Prefixes
+    seals: Seals
     monotonic: Callable[[], float]
     now: Callable[[], datetime]
     uniform: Callable[[float, float], float]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from zoneinfo import ZoneInfo
 from engine.exchange import Exchange, Responder, Services, Simulated, Spend
 from engine.exports import Exports
 from engine.llm.protocol import WireProtocol
+from engine.llm.returning import Seals
 from engine.pipeline import Pipeline, compile_pipeline
 from engine.policy.budgets import start_of
 from engine.policy.clients import identify
@@ -33,7 +35,7 @@ from engine.shadow import Shadow
 from engine.stages.record import settle
 from engine.store.event import Event
 from engine.store.ids import Ids
-from engine.store.key import salt
+from engine.store.key import salt, sealing_key
 from engine.store.ledger import Ledger, NullLedger
 from engine.store.memory import REACH, remember
 from engine.store.policies import PolicyStore
@@ -122,6 +124,7 @@ class Gateway:
             sessions=Sessions(),
             tool_checks=ToolCheckCache(),
             prefixes=Prefixes(),
+            seals=Seals(_sealing_key(state if keep else None, log)),
             monotonic=time.monotonic,
             now=_now,
             uniform=random.uniform,
@@ -281,6 +284,16 @@ def _ledger(state: Path | None, policy: Policy, log: Callable[..., None]) -> Eve
 
 def _now() -> datetime:
     return datetime.now().astimezone()
+
+
+def _sealing_key(state: Path | None, log: Callable[..., None]) -> bytes:
+    """The state folder's key. Without one, reasoning sealed before a restart is left out after it."""
+    if state is not None:
+        try:
+            return sealing_key(state)
+        except OSError as error:
+            log("sealing_key_not_kept", reason=error.strerror)
+    return secrets.token_bytes(32)
 
 
 def _shadow(policy: Policy) -> Shadow:

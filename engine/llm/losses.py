@@ -20,6 +20,7 @@ Severity = Literal["none", "soft", "hard"]
 LOSSES: Mapping[str, tuple[Severity, str]] = {
     "cache_control": ("soft", "prompt-cache breakpoints; the prompt may be billed in full"),
     "thinking.signature": ("soft", "sealed reasoning of an earlier turn; the model does not see its own thoughts"),
+    "thinking.foreign": ("soft", "sealed reasoning that another provider or model made; it goes to nobody else"),
     "thinking.budget": ("none", "a thinking budget in tokens, given as an effort level or within other bounds instead"),
     "thinking.off": ("none", "the wish that the model does not think, where the target has no word for it"),
     "effort": ("soft", "the asked effort level"),

@@ -7,14 +7,15 @@ list), or an error of the tree in `engine.llm.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from engine.llm.catalogue import Model, Provider, Quirks
+from engine.llm.envelope import bare_only
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.frozen import dataclass
-from engine.llm.messages import JsonObject, LLMRequest, LLMResponse, StopReason, Usage
+from engine.llm.messages import JsonObject, LLMRequest, LLMResponse, StopReason, Thinking, Usage
 from engine.llm.prefix import Segments
 from engine.llm.stream import StreamEvent
 
@@ -83,6 +84,8 @@ class Survey:
     last_role: str = ""
     """Role of the last message: `user assistant system tool`; `tool` when the newest turn holds tool results."""
     requires: set[str] = field(default_factory=set)
+    sealed: list[str] = field(default_factory=list)
+    """Opaque reasoning state in the history, in envelopes of ours or bare; who made it is looked up, then it is dropped."""
     newest_user_text: str = ""
     session: str = ""
     """A session id found in the body (Claude Code's metadata, Codex's prompt_cache_key), empty if none."""
@@ -102,6 +105,8 @@ class Target:
     quirks: Quirks
     session: str = ""
     """The session the request belongs to; sealed reasoning is bound to it."""
+    take_back: Callable[[Thinking], Thinking | None] = bare_only
+    """What of the history's sealed reasoning may go there: the block as its provider made it, None for what may not."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -119,6 +124,8 @@ class Tapped:
     model: str = ""
     id: str = ""
     error: ProviderError | None = None
+    sealed: tuple[str, ...] = ()
+    """Opaque reasoning state that the provider sent."""
 
 
 class StreamDecoder(Protocol):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.llm.catalogue import Model, Provider, Rate
 from engine.llm.losses import CARRIES, severity
+from engine.llm.returning import FOREIGN, is_foreign
 from engine.policy.decision import Candidate, Facts
 from engine.policy.resolve import Catalogue
 
@@ -68,7 +69,8 @@ class Resolver:
         """What the route's entries, but for those `skipped`, stand for, each model once, in order."""
         reasoning = bool(request["tools"]) and (request["thinking"] or request["effort"] != "")
         asked, client, requires = request["model"], request["protocol"], tuple(request["requires"])
-        key = (id(route), route_class, asked, request["pinned_model"], client, requires, reasoning, skipped)
+        makers = tuple(request["reasoning_by"])
+        key = (id(route), route_class, asked, request["pinned_model"], client, requires, makers, reasoning, skipped)
         found = self._found.get(key)
         if found is None:
             if len(self._found) >= _REMEMBERED:
@@ -120,7 +122,10 @@ class Resolver:
         provider = self._catalogue.providers[model.provider]
         protocol = protocol_of(model, provider, request["protocol"], reasoning=reasoning)
         preserve = protocol == request["protocol"]
-        losses = sorted(losses_of(model, protocol, frozenset(request["requires"]), preserve=preserve))
+        lost = losses_of(model, protocol, frozenset(request["requires"]), preserve=preserve)
+        if any(is_foreign(maker, model.provider, model.name) for maker in request["reasoning_by"]):
+            lost |= {FOREIGN}
+        losses = sorted(lost)
         asked = request["model"]
         requested = model.name == asked or any(model.ref == named.ref for named in self._catalogue.serving(asked))
         rate = self._rates.get(model.ref)

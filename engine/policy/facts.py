@@ -11,7 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from functools import lru_cache
@@ -113,6 +113,7 @@ class FactContext:
     """Secrets found, if they were looked for."""
     prefix: Mapping[str, Any] = field(default_factory=dict)
     """What is known of the prompt's beginning, by the names of `session` in the facts; absent ones have their defaults."""
+    reasoning_by: Sequence[str] = ()
 
 
 def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
@@ -202,6 +203,7 @@ def _request(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
         "cache_marks": survey.cache_marks,
         "last_role": survey.last_role,
         "requires": sorted(survey.requires)[:64],
+        "reasoning_by": list(context.reasoning_by),
         "compaction": survey.compaction or context.identity.purpose == "compaction",
         "previous_response": survey.previous_response,
         "purpose": purpose(survey, context.identity),

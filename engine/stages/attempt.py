@@ -17,10 +17,13 @@ import orjson
 
 from engine import __version__
 from engine.exchange import Answer, Attempt, Exchange, Services
+from engine.llm.envelope import Envelopes, Maker
 from engine.llm.errors import ProviderError
 from engine.llm.messages import JsonObject, LLMRequest
 from engine.llm.protocol import StreamEncoder, Target, WireProtocol
 from engine.llm.replay import replay
+from engine.llm.returning import FOREIGN, Returning, refuses_state, returned
+from engine.llm.sealing import SealingDecoder, seal_response
 from engine.policy.decision import Candidate
 from engine.providers.heard import Heard
 from engine.stages.answer_check import AnswerCheck, answer_check
@@ -54,6 +57,8 @@ class _Translation:
     encoder: StreamEncoder | None
     request: LLMRequest | None
     """The request without its messages: the tools' names are restored from it, the conversation need not be held."""
+    sealing: tuple[Envelopes, Maker] | None = None
+    """How reasoning state of the answer is sealed for the client; None where it passes as it is."""
 
 
 async def attempt(
@@ -71,10 +76,17 @@ async def attempt(
     an answer with a tool call that fits nothing need not be taken.
     """
     target = target_of(exchange, candidate)
+    maker = Maker(candidate.provider, candidate.model, target.session)
+    take_back = services.seals.returning(maker, bare=candidate.ref in exchange.bare)
+    target = replace(target, take_back=take_back)
     check = answer_check(exchange, services, candidate, target, spare=spare)
     wire = services.protocols[candidate.protocol]
     stream = exchange.survey is not None and exchange.survey.stream and target.model.streaming
     outgoing, losses, translation = _outgoing(exchange, wire, target, candidate, stream=stream)
+    if take_back.left_out:
+        losses = [*losses, FOREIGN]
+    if not candidate.preserve:
+        translation = replace(translation, sealing=(services.seals.envelopes, maker))
     hinted = with_hints(exchange, services, wire, target, outgoing)
     record.hints = hinted.hints
     payload = orjson.dumps(hinted.body)
@@ -91,8 +103,10 @@ async def attempt(
                 answer = await _answer(
                     wire, upstream, target, candidate, translation, heard=record.heard, check=check, stream=stream
                 )
-            except BaseException:
+            except BaseException as error:
                 upstream.close()
+                if isinstance(error, ProviderError) and take_back.believed and refuses_state(error):
+                    services.seals.makers.note_refused(take_back.believed, candidate.provider)
                 raise
     except TimeoutError:
         raise ProviderError("the provider did not begin its answer in time", meaning="timeout") from None
@@ -131,6 +145,8 @@ def _outgoing(
         return outgoing, [], _Translation(encoder, None)
     request = exchange.wire.decode_request(body)
     del body
+    assert isinstance(target.take_back, Returning)
+    request = returned(request, target.take_back)
     outgoing, losses = wire.encode_request(request, target)
     outgoing["stream"] = stream
     slim = replace(request, messages=())
@@ -221,9 +237,10 @@ async def _answer(
                 tap = check.listening(tap, wire.stream_decoder(quirks=target.quirks))
             answer.relay = await committed_relay(upstream, tap, heard)
         else:
-            answer.events = await committed_events(
-                upstream, wire.stream_decoder(quirks=target.quirks, request=translation.request), heard
-            )
+            decoder = wire.stream_decoder(quirks=target.quirks, request=translation.request)
+            if translation.sealing is not None:
+                decoder = SealingDecoder(decoder, *translation.sealing)
+            answer.events = await committed_events(upstream, decoder, heard)
         return answer
     raw = await upstream.read()
     parsed = _json_answer(raw, kind)
@@ -234,6 +251,8 @@ async def _answer(
         answer.body, answer.tapped = raw, tapped
         return answer
     response = wire.decode_response(parsed, quirks=target.quirks, request=translation.request)
+    if translation.sealing is not None:
+        response = seal_response(response, *translation.sealing)
     if encoder is None:
         answer.response = response
     else:

@@ -69,6 +69,7 @@ def prepare(exchange: Exchange, services: Services) -> None:
             pinned_class=exchange.headers.get("x-sbgw-class", ""),
             secrets=_secrets(exchange, services, body),
             prefix=warm_facts(look, policy.rates) if look is not None else {},
+            reasoning_by=services.seals.made_by(survey.sealed) if survey.sealed else (),
         ),
         policy,
     )
@@ -77,6 +78,7 @@ def prepare(exchange: Exchange, services: Services) -> None:
         exchange.shadow_signals = exchange.shadow.signals(survey.newest_user_text)
     # The newest text was read by the signals; it is not needed again and never recorded.
     survey.newest_user_text = ""
+    survey.sealed.clear()
     exchange.case = begin(
         policy, exchange.facts, services.health.availability(policy, services.credentials, exchange.login)
     )

@@ -14,6 +14,7 @@ from typing import ClassVar
 from engine.exchange import Attempt, Exchange, Services
 from engine.llm.errors import ClientError, PolicyError, ProviderError
 from engine.llm.meanings import EFFECTS, TELLING
+from engine.llm.returning import refuses_state
 from engine.policy.decision import Candidate
 from engine.providers.health import identity
 from engine.providers.ward import Place
@@ -40,13 +41,19 @@ class Dispatch(Stage):
         failures: list[ProviderError] = []
         queue = list(exchange.decision.chain)
         wait, retries = 0.0, 0
-        while queue and len(exchange.attempts) < fallback.attempts:
+        while queue and len(exchange.attempts) < fallback.attempts + len(exchange.bare):
             if wait:
                 await services.sleep(wait)
             candidate, error = await self._next(exchange, services, queue, wait, deadline)
             if error is None:
                 return None
             failures.append(error)
+            if refuses_state(error) and candidate.ref not in exchange.bare:
+                # Reasoning of another provider, sent unknowingly: the rest of the request is sound.
+                exchange.bare.add(candidate.ref)
+                queue.insert(0, candidate)
+                wait = 0.0
+                continue
             effect = EFFECTS[error.meaning]
             if effect.other == "none" or error.meaning not in fallback.on:
                 break

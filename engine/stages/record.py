@@ -192,6 +192,8 @@ def _rounded(value: float | None) -> float | None:
 
 def _remember(exchange: Exchange, services: Services) -> None:
     """What the session's next request may know of this one."""
+    if exchange.answer is not None and exchange.tapped is not None and exchange.tapped.sealed:
+        services.seals.makers.note(exchange.tapped.sealed, exchange.answer.candidate.provider)
     if not exchange.facts:
         return
     request = exchange.facts["request"]

@@ -1,4 +1,6 @@
-"""The key that local clients present. From the environment, else made once and kept readable by its owner only."""
+"""The gateway's own secrets, each made once and kept readable by its owner only: the key that local clients present (or the
+environment's), the salt of redaction, and what seals envelopes of reasoning state.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from pathlib import Path
 
 VARIABLE = "STACKBILT_GATEWAY_KEY"
 
+_SEALING = 32
 SALT_BYTES = 32
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -79,3 +82,19 @@ def _keep(state: Path, name: str, content: bytes) -> None:
     descriptor = os.open(state / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
+
+
+def sealing_key(state: Path) -> bytes:
+    """32 bytes that seal envelopes, from `state`/seal.key; gateways that share the folder share it. Raises OSError."""
+    path = state / "seal.key"
+    for _ in range(2):
+        with suppress(FileNotFoundError):
+            if len(key := path.read_bytes()) == _SEALING:
+                return key
+            path.unlink()  # cut short by a crash
+        made = state / f"seal.{secrets.token_hex(8)}"
+        _keep(state, made.name, secrets.token_bytes(_SEALING))
+        with suppress(FileExistsError):  # another gateway was faster: its key counts
+            os.link(made, path)
+        made.unlink()
+    return path.read_bytes()

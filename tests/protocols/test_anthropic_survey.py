@@ -99,6 +99,7 @@ def test_an_agent_turn() -> None:
         cache_marks=2,
         last_role="tool",
         newest_user_text="fix it",
+        sealed=["s"],
         session="s-1",
         user='{"session_id":"s-1"}',
         requires={

@@ -212,7 +212,7 @@ def test_an_answer_for_a_client() -> None:
         "msg_1",
         "claude",
         (
-            Thinking("hm", "sig", origin="anthropic-messages"),
+            Thinking("hm", "sbgw1.m.h.sig", origin="sbgw"),
             Text("a"),
             Text("b"),
             ToolCall("t1", "spawn", "", namespace="team"),
@@ -236,7 +236,7 @@ def test_an_answer_for_a_client() -> None:
                     "refusal": None,
                     "reasoning_content": "hm",
                     "reasoning_details": [
-                        {"type": "reasoning.text", "format": "anthropic-messages", "text": "hm", "signature": "sig"}
+                        {"type": "reasoning.text", "format": "sbgw", "text": "hm", "signature": "sbgw1.m.h.sig"}
                     ],
                     "tool_calls": [
                         {"id": "t1", "type": "function", "function": {"name": "team__spawn", "arguments": "{}"}},
@@ -322,11 +322,10 @@ def test_answers_survive_whole_and_streamed(answer: LLMResponse, size: int) -> N
 
 
 def test_another_protocols_thinking_travels_through_a_chat_client() -> None:
-    """Signed and redacted thinking comes back from the history as it was, whole or streamed."""
+    """Enveloped thinking comes back from the history as it was, with its text or without, whole or streamed."""
     thinking = (
-        Thinking("hm", "sig", origin="anthropic-messages"),
-        Thinking(opaque="data", redacted=True, origin="anthropic-messages"),
-        Thinking("sum", "enc", id="rs_1", summary=True, origin="openai-responses"),
+        Thinking("hm", "sbgw1.m.h.sig", origin="sbgw"),
+        Thinking(opaque="sbgw1.m.h.data", origin="sbgw"),
     )
     answer = LLMResponse("a", "m", (*thinking, Text("x")), "end_turn")
     message = WIRE.encode_response(answer, model="m")["choices"][0]["message"]

@@ -115,7 +115,7 @@ def test_a_schema_is_said_in_words_where_it_is_refused() -> None:
 def test_state_of_other_protocols_stays_here() -> None:
     """Thinking that a translated turn left in the history is taken out before the request goes on."""
     kept = {"type": "reasoning.text", "text": "t", "format": "anthropic-claude-v1", "signature": "s"}
-    ours = {"type": "reasoning.text", "text": "t", "format": "anthropic-messages", "signature": "s"}
+    ours = {"type": "reasoning.text", "text": "t", "format": "sbgw", "signature": "sbgw1.m.h.s"}
     said = [{"role": "assistant", "content": "x", "reasoning_details": d} for d in ([ours, kept], [ours])]
     out = rewrite({"model": "m", "messages": said})["messages"]
     assert [m.get("reasoning_details") for m in out] == [[kept], None]

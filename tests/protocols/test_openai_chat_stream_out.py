@@ -19,7 +19,7 @@ ANSWER = LLMResponse(
     "msg_1",
     "claude",
     (
-        Thinking("I look.", "sig", origin="anthropic-messages"),
+        Thinking("I look.", "sbgw1.m.h.sig", origin="sbgw"),
         Text("Two files.\n"),
         ToolCall("toolu_1", "read", '{"path":"a"}'),
         ToolCall("toolu_2", "list", "{}"),

@@ -138,7 +138,7 @@ def test_what_is_no_answer(body: dict[str, Any], meaning: str) -> None:
 def test_a_whole_answer_for_a_client() -> None:
     """Text blocks in a row are one message; reasoning always has a summary list; usage is always there."""
     body = encode(
-        Thinking("hm", "sig", origin="anthropic-messages"),
+        Thinking("hm", "sbgw1.m.h.sig", origin="sbgw"),
         Text("a"),
         Text(
             "b", {"annotations": [{"type": "url_citation", "url_citation": {"url": "https://x"}}], "cache_control": {}}
@@ -162,7 +162,7 @@ def test_a_whole_answer_for_a_client() -> None:
             "type": "reasoning",
             "id": "rs_sbgw_a1_0",
             "summary": [{"type": "summary_text", "text": "hm"}],
-            "encrypted_content": "sbgw1:anthropic-messages:::sig",
+            "encrypted_content": "sbgw1.m.h.sig",
         },
         {
             "type": "message",

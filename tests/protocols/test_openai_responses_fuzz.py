@@ -35,7 +35,7 @@ REASONING = {
     "id": "rs_1",
     "summary": [{"type": "summary_text", "text": "s"}],
     "content": [{"type": "reasoning_text", "text": "r"}],
-    "encrypted_content": "sbgw1:anthropic-messages:r:id:seal",
+    "encrypted_content": "sbgw1.mac.header.seal",
 }
 CITED = message(
     output_text("hi", annotations=[{"type": "url_citation"}], logprobs=[]), {"type": "refusal", "refusal": "no"}

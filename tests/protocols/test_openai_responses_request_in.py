@@ -215,9 +215,8 @@ def test_foreign_reasoning_comes_back() -> None:
     from engine.protocols.openai_responses import reasoning
 
     for thinking in (
-        Thinking("shown", "c2ln", origin="anthropic-messages"),
-        Thinking("", "a:b:c", redacted=True, origin="anthropic-messages"),
-        Thinking("s", '{"x":1}', summary=True, id="rs:1"[:2], origin="openai-chat"),
+        Thinking("shown", "sbgw1.m.h.c2ln", summary=True, origin="sbgw"),
+        Thinking("", "sbgw1.m.h.a.b", origin="sbgw"),
     ):
         assert thinking == decode(reasoning.for_client(thinking, "rs_sbgw_1")).messages[0].content[0]
 

@@ -340,7 +340,7 @@ class TestRewrite:
         """Items that we made of another protocol's reasoning never reach a provider of this one."""
         theirs = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
         ours = {"type": "reasoning", "id": "rs_sbgw_1", "summary": []}
-        sealed = {"type": "reasoning", "summary": [], "encrypted_content": "sbgw1:anthropic-messages:::sig"}
+        sealed = {"type": "reasoning", "summary": [], "encrypted_content": "sbgw1.m.h.sig"}
         body = {"model": "m", "input": [theirs, ours, sealed, {"role": "assistant", "content": "x"}]}
         assert [theirs, body["input"][3]] == WIRE.rewrite(body, target())["input"]
 

@@ -46,10 +46,10 @@ from tests.protocols.responses_kit import ANSWER_ID, GOLDEN, WIRE, decode, encod
 NAME = WIRE.name
 TURN: list[StreamEvent] = [
     Start("upstream", "m"),
-    BlockStart(0, Thinking("", origin="anthropic-messages")),
+    BlockStart(0, Thinking("", origin="sbgw")),
     ThinkingDelta(0, "hm"),
     ThinkingDelta(0, " so"),
-    BlockStop(0, Thinking("hm so", "sig", origin="anthropic-messages")),
+    BlockStop(0, Thinking("hm so", "sbgw1.m.h.sig", origin="sbgw")),
     BlockStart(1, Text("")),
     TextDelta(1, "I "),
     Progress(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.llm.envelope import ENVELOPE, is_ours
 from engine.llm.messages import Block, Document, Image, JsonObject, Opaque, Text, Thinking, ToolCall, ToolResult
 from engine.protocols import arguments, tool_ids
 from engine.protocols.anthropic_messages.words import NAME, UNSEALED
@@ -75,15 +76,20 @@ def _thinking(block: JsonObject) -> Block | None:
     if not isinstance(text, str):
         return None
     sealed = signature if isinstance(signature, str) and signature != UNSEALED else ""
-    extra = _beside(block, _THINKING)
-    return Thinking(text, sealed, origin=NAME if sealed else "", extra=extra)
+    return Thinking(text, sealed, origin=_origin(sealed), extra=_beside(block, _THINKING))
 
 
 def _redacted(block: JsonObject) -> Block | None:
     data = block.get("data")
     if not isinstance(data, str):
         return None
-    return Thinking(opaque=data, redacted=True, origin=NAME, extra=_beside(block, _REDACTED))
+    return Thinking(opaque=data, redacted=True, origin=_origin(data), extra=_beside(block, _REDACTED))
+
+
+def _origin(state: str) -> str:
+    if not state:
+        return ""
+    return ENVELOPE if is_ours(state) else NAME
 
 
 def _tool_use(block: JsonObject) -> Block | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.llm.envelope import ENVELOPE
 from engine.llm.messages import Block, Document, Image, JsonObject, Opaque, Refusal, Text, Thinking
 from engine.protocols.anthropic_messages.words import NAME, UNSEALED
 from engine.protocols.unshared import block_loss
@@ -25,7 +26,9 @@ def encode_part(block: Block, losses: set[str], *, own: bool) -> JsonObject | No
         case Document():
             return _document(block, own=own)
         case Thinking():
-            return _sealed(block, losses)
+            if (part := sealed(block)) is None:
+                losses.add("thinking.signature")
+            return part
         case Opaque(protocol, value):
             if protocol == NAME:
                 return value
@@ -35,9 +38,20 @@ def encode_part(block: Block, losses: set[str], *, own: bool) -> JsonObject | No
 
 def thinking_shown(block: Thinking) -> JsonObject | None:
     """A thinking block of an answer. Another protocol's reasoning is shown under our mark instead of a signature."""
-    if block.origin == NAME and block.opaque:
-        return _sealed(block, set())
-    return {"type": "thinking", "thinking": block.text, "signature": UNSEALED} if block.text else None
+    if block.opaque and block.origin == ENVELOPE:
+        return {"type": "thinking", "thinking": block.text, "signature": block.opaque}
+    return sealed(block) or (
+        {"type": "thinking", "thinking": block.text, "signature": UNSEALED} if block.text else None
+    )
+
+
+def sealed(block: Thinking) -> JsonObject | None:
+    """A thinking block with its signature; None for what no provider of this protocol has sealed."""
+    if block.origin != NAME or not block.opaque:
+        return None
+    if block.redacted:
+        return {"type": "redacted_thinking", "data": block.opaque, **block.extra}
+    return {"type": "thinking", "thinking": block.text, "signature": block.opaque, **block.extra}
 
 
 def beside(extra: Mapping[str, Any], *, own: bool) -> Mapping[str, Any]:
@@ -47,15 +61,6 @@ def beside(extra: Mapping[str, Any], *, own: bool) -> Mapping[str, Any]:
     if isinstance(mark := extra.get("cache_control"), dict):
         return {"cache_control": mark}
     return {"cache_control": {"type": "ephemeral"}} if "prompt_cache_breakpoint" in extra else {}
-
-
-def _sealed(block: Thinking, losses: set[str]) -> JsonObject | None:
-    if block.origin != NAME or not block.opaque:
-        losses.add("thinking.signature")
-        return None
-    if block.redacted:
-        return {"type": "redacted_thinking", "data": block.opaque, **block.extra}
-    return {"type": "thinking", "thinking": block.text, "signature": block.opaque, **block.extra}
 
 
 def _image(block: Image, *, own: bool) -> JsonObject:

@@ -106,6 +106,13 @@ def tap_response(body: JsonObject) -> Tapped:
         usage=decode_usage(body.get("usage")),
         model=_text(body.get("model")),
         id=_text(body.get("id")),
+        sealed=tuple(
+            state
+            for block in content
+            if isinstance(block, dict)
+            and block.get("type") in ("thinking", "redacted_thinking")
+            and (state := _text(block.get("signature") or block.get("data")))
+        ),
     )
 
 

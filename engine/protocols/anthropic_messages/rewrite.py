@@ -1,21 +1,25 @@
 """The preserve path: a client's own JSON for a provider of the same protocol, changed only where the target's row says so.
 
 `model` always changes. Everything else stays as it is and where it is, unless it is what a quirk names (a thinking form the
-model refuses, sampling, a forced tool, a field to drop), asks for more output than a known model gives, or is a thinking
-block of ours from an earlier, translated turn. The client's object is never changed in place.
+model refuses, sampling, a forced tool, a field to drop), asks for more output than a known model gives, or is thinking of
+another provider, bare or in an envelope of ours. The client's object is never changed in place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from engine.llm.catalogue import Quirks
-from engine.llm.messages import JsonObject
+from engine.llm.messages import JsonObject, Thinking
 from engine.llm.protocol import Target
+from engine.protocols.anthropic_messages.blocks_in import decode_block
+from engine.protocols.anthropic_messages.blocks_out import sealed
 from engine.protocols.anthropic_messages.request_in import decode_reasoning
 from engine.protocols.anthropic_messages.thinking import encode_thinking, may_think, nearest, without_thinking_edits
 from engine.protocols.anthropic_messages.words import UNSEALED
 
+_THINKING = ("thinking", "redacted_thinking")
 _FORMS = {"enabled": "budget", "adaptive": "adaptive"}
 
 
@@ -27,8 +31,9 @@ def rewrite(body: JsonObject, target: Target) -> JsonObject:
         changed["max_tokens"] = target.model.max_output
     messages = body.get("messages")
     if isinstance(messages, list):
-        if any(_has_unsealed(message) for message in messages):
-            messages = changed["messages"] = _without_unsealed(messages)
+        if (kept := _taken_back(messages, target.take_back)) is not messages:
+            messages = changed["messages"] = kept
+            _still_thinking(changed)
         if not quirks.mid_system and any(m.get("role") == "system" for m in messages if isinstance(m, dict)):
             changed["messages"] = _folded(messages)
     if not quirks.sampling:
@@ -41,6 +46,14 @@ def rewrite(body: JsonObject, target: Target) -> JsonObject:
     for name in quirks.drop:
         changed.pop(name, None)
     return changed
+
+
+def _still_thinking(body: JsonObject) -> None:
+    """A budget is refused where the running tool loop has lost the thoughts that began it."""
+    thinking = body.get("thinking")
+    if isinstance(thinking, dict) and not may_think(body, thinking):
+        del body["thinking"]
+        without_thinking_edits(body)
 
 
 def _thinking(body: JsonObject, quirks: Quirks) -> None:
@@ -79,27 +92,34 @@ def _unfit(thinking: JsonObject, quirks: Quirks) -> bool:
     return bool(quirks.thinking) and form is not None and form != quirks.thinking
 
 
-def _has_unsealed(message: Any) -> bool:
-    if not isinstance(message, dict) or message.get("role") != "assistant":
-        return False
-    content = message.get("content")
-    return isinstance(content, list) and any(_is_unsealed(block) for block in content)
-
-
-def _is_unsealed(block: Any) -> bool:
-    return isinstance(block, dict) and block.get("type") == "thinking" and block.get("signature") == UNSEALED
-
-
-def _without_unsealed(messages: list[Any]) -> list[Any]:
-    kept = []
+def _taken_back(messages: list[Any], take_back: Callable[[Thinking], Thinking | None]) -> list[Any]:
+    """The messages without thinking that may not go to the target; the same list when all of it may."""
+    kept: list[Any] = []
+    changed = False
     for message in messages:
-        if _has_unsealed(message):
-            content = [block for block in message["content"] if not _is_unsealed(block)]
-            if not content:
-                continue
-            message = {**message, "content": content}
+        content = message.get("content") if isinstance(message, dict) and message.get("role") == "assistant" else None
+        if isinstance(content, list) and any(_type(block) in _THINKING for block in content):
+            blocks = [part for block in content if (part := _block(block, take_back)) is not None]
+            if len(blocks) != len(content) or any(new is not old for new, old in zip(blocks, content, strict=True)):
+                changed = True
+                if not blocks:
+                    continue
+                message = {**message, "content": blocks}
         kept.append(message)
-    return kept
+    return kept if changed else messages
+
+
+def _block(block: Any, take_back: Callable[[Thinking], Thinking | None]) -> Any:
+    if _type(block) not in _THINKING or not isinstance(thinking := decode_block(block), Thinking):
+        return block
+    if not thinking.opaque:
+        return None if block.get("signature") == UNSEALED else block
+    kept = take_back(thinking)
+    return block if kept is thinking else sealed(kept) if kept is not None else None
+
+
+def _type(block: Any) -> Any:
+    return block.get("type") if isinstance(block, dict) else None
 
 
 def _folded(messages: list[Any]) -> list[Any]:

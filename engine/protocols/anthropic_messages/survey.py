@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 import re2
 
+from engine.llm.envelope import is_ours
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
-from engine.protocols.anthropic_messages.words import REQUEST_FIELDS, TOOL_FIELDS
+from engine.protocols.anthropic_messages.words import REQUEST_FIELDS, TOOL_FIELDS, UNSEALED
 from engine.protocols.bounds import LONGEST_USER, MESSAGES_TIERS, PLAIN_EFFORTS, odd_stops
 from engine.protocols.unshared import block_loss, tool_loss
 
@@ -348,7 +349,12 @@ def _tool_result(found: Survey, block: JsonObject) -> None:
             (_BLOCKS.get(str(kind)) or _other)(found, part)
 
 
-def _thinking_block(found: Survey, _: JsonObject) -> None:
+def _thinking_block(found: Survey, block: JsonObject) -> None:
+    state = block.get("signature") or block.get("data")
+    if isinstance(state, str) and state != UNSEALED:
+        found.sealed.append(state)
+        if is_ours(state):
+            return  # whether it can go back is known by its maker
     found.requires.add("thinking.signature")
 
 

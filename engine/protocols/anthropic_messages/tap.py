@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import orjson
 
@@ -12,6 +13,10 @@ from engine.llm.protocol import SSEEvent, Tapped
 from engine.protocols import error_bodies
 from engine.protocols.anthropic_messages.usage import decode_usage, merge_usage
 from engine.protocols.anthropic_messages.words import NAME, stop_reason
+
+_SIGNATURE = "signature_delta"
+_HEAD = 120
+"""Characters of a delta in which its type is looked for."""
 
 
 class Tap:
@@ -27,7 +32,10 @@ class Tap:
         """See `StreamTap.feed`."""
         name = event.name
         known = self._known
-        if (name == "content_block_delta" and known.started) or name in ("content_block_stop", "ping"):
+        if name == "content_block_delta" and known.started:
+            if event.data.find(_SIGNATURE, 0, _HEAD) < 0:
+                return known
+        elif name in ("content_block_stop", "ping"):
             return known
         if known.finished or known.error or event.data.strip() in ("", "[DONE]"):
             return known
@@ -60,10 +68,12 @@ class Tap:
                 self._known = dataclasses.replace(self._known, model=model, id=answer_id, usage=usage)
             case "content_block_start":
                 block = value.get("content_block")
-                self._has_call |= isinstance(block, dict) and block.get("type") == "tool_use"
-                self._start()
+                block = block if isinstance(block, dict) else {}
+                self._has_call |= block.get("type") == "tool_use"
+                self._start(block.get("data") if block.get("type") == "redacted_thinking" else None)
             case "content_block_delta":
-                self._start()
+                delta = value.get("delta")
+                self._start(delta.get("signature") if isinstance(delta, dict) else None)
             case "message_delta":
                 delta = value.get("delta")
                 if isinstance(delta, dict) and isinstance(reason := delta.get("stop_reason"), str):
@@ -83,9 +93,11 @@ class Tap:
                 error = error_bodies.provider_error(0, data.encode(), {}, protocol=NAME, in_stream=True, read_as=seen)
                 self._known = dataclasses.replace(self._known, error=error)
 
-    def _start(self) -> None:
+    def _start(self, state: Any = None) -> None:
         if not self._known.started:
             self._known = dataclasses.replace(self._known, started=True)
+        if isinstance(state, str) and state:
+            self._known = dataclasses.replace(self._known, sealed=(*self._known.sealed, state))
 
     def _fail(self, message: str) -> Tapped:
         error = ProviderError(message, meaning="broken", protocol=NAME, in_stream=True)

@@ -11,8 +11,8 @@ PATH = "/v1/messages"
 VERSION = "2023-06-01"
 
 UNSEALED = "sbgw:unsealed"
-"""Signature of a thinking block that another protocol's reasoning was shown in. No provider of this protocol could verify
-it, so `rewrite` and `decode_request` take the signature (and on the preserve path the block) out when it comes back."""
+"""Signature of a thinking block whose reasoning came without any state. No provider of this protocol could verify it, so
+`rewrite` and `decode_request` take the signature (and on the preserve path the block) out when it comes back."""
 
 BILLING = "x-anthropic-billing-header"
 """Start of a system block by which a client accounts for itself. It differs between sessions and says nothing to a model,

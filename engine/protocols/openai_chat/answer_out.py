@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from engine.llm.envelope import ENVELOPE
 from engine.llm.messages import (
     Block,
     JsonObject,
@@ -116,10 +117,9 @@ def _think(message: JsonObject, thinking: Thinking) -> JsonObject:
 
 def _state(thinking: Thinking) -> JsonObject:
     """The fields that bring sealed state to a client, so that it can come back."""
-    if not thinking.opaque:
-        return {}
-    state = unseal(thinking)
-    return state if state is not None else {"reasoning_details": [carried_detail(thinking)]}
+    if thinking.origin == ENVELOPE and thinking.opaque:
+        return {"reasoning_details": [carried_detail(thinking)]}
+    return unseal(thinking) or {}
 
 
 def _made(message: JsonObject, value: JsonObject) -> None:

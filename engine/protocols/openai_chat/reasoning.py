@@ -5,7 +5,7 @@ is taken once. What a provider wants back unchanged (details that are signed or 
 a tool call) becomes a seal: a JSON text in `Thinking.opaque`, so it survives a client that speaks another protocol. A
 seal's `tool_call` fields belong to the next tool call of the message; it is opened only for the model that made it.
 
-State of another protocol travels to a Chat client and back as a detail whose `format` is that protocol's name.
+State of another protocol travels to a Chat client and back in an envelope of ours, as a detail whose `format` says so.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-import re2
 
+from engine.llm.envelope import ENVELOPE, is_ours
 from engine.llm.messages import JsonObject, Thinking
+from engine.llm.names import same_model
 from engine.protocols.openai_chat.fields import NAME
+from engine.protocols.openai_chat.parts import entries
 
 FIELDS = ("reasoning_content", "reasoning")
 """Names of the plain text field, the more common first."""
 
-FORMATS = frozenset({"anthropic-messages", "openai-responses", NAME})
-"""`format` of details that carry another protocol's state through a Chat client."""
 _SEAL_KEYS = ("reasoning_details", "extra_content", "tool_call")
-_WORDS = re2.compile(r"[a-z]+|\d+")
-_DATE = re2.compile(r"\d{6,8}")
 
 
 def text_of(message: Mapping[str, Any], preferred: str = "") -> str:
@@ -86,22 +84,6 @@ def unseal(thinking: Thinking, model: str = "") -> JsonObject | None:
     return {key: state[key] for key in _SEAL_KEYS if key in state}
 
 
-def same_model(one: Any, other: str) -> bool:
-    """Do two names mean one model? Providers answer with dates, other word orders and without the maker's prefix.
-
-    A missing name is taken for the same: a history that a client sends in this protocol does not say who wrote it.
-    """
-    if not isinstance(one, str) or not one or not other:
-        return True
-    first, second = _name_words(one), _name_words(other)
-    return first <= second or second <= first
-
-
-def _name_words(name: str) -> set[str]:
-    words = _WORDS.findall(name.lower().rpartition("/")[2])
-    return {word for word in words if word != "latest" and not _DATE.fullmatch(word)}
-
-
 def call_seal(call: Mapping[str, Any], model: str = "") -> str:
     """The seal of what a tool call on the wire wants back, empty for nothing."""
     held = call.get("extra_content")
@@ -109,36 +91,55 @@ def call_seal(call: Mapping[str, Any], model: str = "") -> str:
 
 
 def holds_text(extra_content: Any) -> bool:
-    """Is there state in it, not only flags (`{"google": {"thought": true}}`)?"""
+    """Is there state in it, not only flags?"""
+    return bool(extra_content) and bool(texts_in(extra_content))
+
+
+def states(message: Mapping[str, Any]) -> list[str]:
+    """The opaque texts of a message: signed and encrypted details, `extra_content` of the message and of its calls."""
+    found: list[str] = []
+    for detail in entries(message.get("reasoning_details")):
+        found += (state,) if (state := state_of(detail)) else ()
+    found += texts_in(message.get("extra_content"))
+    for call in entries(message.get("tool_calls")):
+        found += texts_in(call.get("extra_content"))
+    return found
+
+
+def state_of(detail: JsonObject) -> str:
+    """The opaque text of a detail, empty for none."""
+    state = detail.get("signature") or detail.get("data")
+    return state if isinstance(state, str) else ""
+
+
+def texts_in(extra_content: Any) -> list[str]:
+    """The texts in an `extra_content`: state, unlike its flags (`{"google": {"thought": true}}`)."""
     if isinstance(extra_content, dict):
-        return any(holds_text(value) for value in extra_content.values())
-    return isinstance(extra_content, str) and bool(extra_content)
+        return [text for value in extra_content.values() for text in texts_in(value)]
+    return [extra_content] if isinstance(extra_content, str) and extra_content else []
 
 
 def carried_detail(thinking: Thinking) -> JsonObject:
-    """Another protocol's thinking as a detail for a Chat client; `thoughts` reads it back."""
-    detail: JsonObject = {"type": "reasoning.encrypted" if thinking.redacted else "reasoning.text"}
-    detail["format"] = thinking.origin if thinking.origin in FORMATS else NAME
-    if thinking.text:
-        detail["text"] = thinking.text
-    if thinking.opaque:
-        detail["data" if thinking.redacted else "signature"] = thinking.opaque
-    if thinking.id:
-        detail["id"] = thinking.id
-    if thinking.summary:
-        detail["summarized"] = True
-    return detail
+    """Enveloped thinking as a detail for a Chat client; `thoughts` reads it back."""
+    if not thinking.text:
+        return {"type": "reasoning.encrypted", "format": ENVELOPE, "data": thinking.opaque}
+    return {"type": "reasoning.text", "format": ENVELOPE, "text": thinking.text, "signature": thinking.opaque}
 
 
 def carried(details: Any) -> tuple[Thinking, ...]:
-    """Another protocol's thinking in `details`, as `carried_detail` wrote it; nothing if they are a provider's own."""
-    listed = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
-    return tuple(_carried(d) for d in listed) if any(is_carried(d) for d in listed) else ()
+    """Enveloped thinking in `details`, as `carried_detail` wrote it; nothing if they are a provider's own."""
+    listed = entries(details)
+    return tuple(read_carried(d) for d in listed if is_carried(d))
+
+
+def read_carried(detail: JsonObject) -> Thinking:
+    """The enveloped thinking of one detail."""
+    return Thinking(_detail_text(detail), opaque=state_of(detail), origin=ENVELOPE)
 
 
 def is_carried(detail: Any) -> bool:
     """Is `detail` of our making?"""
-    return isinstance(detail, dict) and isinstance(name := detail.get("format"), str) and name in FORMATS
+    return isinstance(detail, dict) and (detail.get("format") == ENVELOPE or is_ours(state_of(detail)))
 
 
 class DetailMerger:
@@ -168,18 +169,6 @@ class DetailMerger:
     def summarised(self) -> bool:
         """True when the text is a summary of the reasoning."""
         return _summarised(self.details)
-
-
-def _carried(detail: JsonObject) -> Thinking:
-    origin = detail.get("format")
-    return Thinking(
-        text=_detail_text(detail),
-        opaque=str(detail.get("signature") or detail.get("data") or ""),
-        redacted=detail.get("type") == "reasoning.encrypted",
-        summary=detail.get("summarized") is True,
-        id=str(detail.get("id") or ""),
-        origin=origin if isinstance(origin, str) and origin in FORMATS else NAME,
-    )
 
 
 def _detail_text(detail: JsonObject) -> str:

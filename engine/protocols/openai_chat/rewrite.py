@@ -1,8 +1,8 @@
 """The preserve path: a client's own Chat request with the model, and what the target's quirks name, changed.
 
 Everything else stays as it was, in its order. What a quirk's default value says (the role of system text, the model's
-output limit) changes a request only if it goes to another model than it asked for. State of other protocols that an
-earlier translated turn left in the history is taken out: it never leaves the gateway.
+output limit) changes a request only if it goes to another model than it asked for. Reasoning state of another provider,
+bare or in an envelope of ours, is taken out.
 """
 
 from __future__ import annotations
@@ -12,14 +12,24 @@ from typing import Any
 import orjson
 
 from engine.llm.catalogue import Quirks
-from engine.llm.messages import JsonObject
+from engine.llm.messages import JsonObject, Thinking
 from engine.llm.protocol import Target
 from engine.protocols import tool_ids
 from engine.protocols.efforts import nearest_effort
-from engine.protocols.openai_chat.fields import DOCUMENTED, MEANT
-from engine.protocols.openai_chat.reasoning import FIELDS, is_carried, text_of
+from engine.protocols.openai_chat.fields import DOCUMENTED, MEANT, NAME
+from engine.protocols.openai_chat.reasoning import (
+    is_carried,
+    read_carried,
+    state_of,
+    states,
+    text_of,
+    texts_in,
+    unseal,
+)
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
+_SPOKEN = frozenset({"role", "content", "tool_calls", "function_call", "prefix", "extra_content"})
+"""Fields of an assistant's message that strict servers take; others also give answers that hold fields they refuse."""
 _COMPATIBLE = frozenset({"top_k", "random_seed", "reasoning", "thinking"})
 """Fields of compatible servers that OpenAI does not document."""
 
@@ -118,10 +128,11 @@ def _output_format(out: JsonObject, quirks: Quirks) -> None:
 class _Messages:
     """Copies of those messages that a quirk changes; the others as they are."""
 
-    __slots__ = ("_moved", "_quirks", "_talking", "_tools")
+    __slots__ = ("_moved", "_quirks", "_take_back", "_talking", "_tools")
 
     def __init__(self, target: Target, *, moved: bool, tools: bool) -> None:
         self._quirks = target.quirks
+        self._take_back = target.take_back
         self._moved = moved
         self._tools = tools
         self._talking = False
@@ -164,30 +175,61 @@ class _Messages:
     def _assistant(self, message: JsonObject) -> JsonObject:
         quirks = self._quirks
         out = dict(message)
-        details = message.get("reasoning_details")
-        if isinstance(details, list):
-            kept = [d for d in details if not is_carried(d)]
-            if len(kept) != len(details):
-                out["reasoning_details"] = kept
-            if not kept:
-                del out["reasoning_details"]
+        if states(message):
+            self._state(out)
         if quirks.strict:
-            for name in (*FIELDS, "reasoning_details"):
-                out.pop(name, None)
+            refused = message.get("refusal")
+            out = {name: held for name, held in out.items() if name in _SPOKEN}
+            if isinstance(refused, str) and refused and not out.get("content"):
+                out["content"] = refused
         if quirks.echo_reasoning:
             text = text_of(message, quirks.reasoning_field)
             if text or self._tools:
                 out[quirks.reasoning_field] = text or " "
-        calls = message.get("tool_calls")
+        calls = out.get("tool_calls")
         if isinstance(calls, list) and (quirks.strict or quirks.tool_id != "any"):
             out["tool_calls"] = [self._call(call) if isinstance(call, dict) else call for call in calls]
         return message if out == message else out
+
+    def _state(self, out: JsonObject) -> None:
+        """Leaves in `out` what of its state may go to the target; what comes out of an envelope is set where it belongs."""
+        details = out.pop("reasoning_details", None)
+        kept: list[Any] = []
+        owed: list[JsonObject] = []
+        for detail in details if isinstance(details, list) else ():
+            if not is_carried(detail):
+                if not isinstance(detail, dict) or self._may_go(*filter(None, (state_of(detail),))):
+                    kept.append(detail)
+            elif (back := self._take_back(read_carried(detail))) is not None and (fields := unseal(back)):
+                kept += fields.get("reasoning_details", ())
+                owed += (fields["tool_call"],) if "tool_call" in fields else ()
+                out |= {"extra_content": held} if (held := fields.get("extra_content")) else {}
+        if kept:
+            out["reasoning_details"] = kept
+        if "extra_content" in out and not self._may_go(*texts_in(out["extra_content"])):
+            del out["extra_content"]
+        calls = out.get("tool_calls")
+        if not isinstance(calls, list):
+            return
+        calls = [c if self._may_go(*texts_in(_extra(c))) else _without(c, "extra_content") for c in calls]
+        for position, call in enumerate(calls):
+            if owed and isinstance(call, dict) and not _extra(call):
+                calls[position] = call | owed.pop(0)
+        out["tool_calls"] = calls
+
+    def _may_go(self, *found: str) -> bool:
+        """Whether bare state may go to the target."""
+        return all(self._take_back(Thinking(opaque=state, origin=NAME)) is not None for state in found)
 
     def _call(self, call: JsonObject) -> JsonObject:
         out = _without(call, "index") if self._quirks.strict else dict(call)
         if isinstance(call_id := call.get("id"), str):
             out["id"] = tool_ids.fit(call_id, self._quirks.tool_id)
         return out
+
+
+def _extra(call: Any) -> Any:
+    return call.get("extra_content") if isinstance(call, dict) else None
 
 
 def _without(held: Any, name: str) -> Any:

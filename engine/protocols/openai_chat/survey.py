@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.llm.envelope import is_ours
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
 from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, odd_stops, out_of_range
 from engine.protocols.openai_chat.fields import MEANT
 from engine.protocols.openai_chat.parts import entries
+from engine.protocols.openai_chat.reasoning import states
 from engine.protocols.unshared import tool_loss
 
 _MAX_NAMES = 64
@@ -151,9 +153,7 @@ def _messages(messages: list[Any], found: Survey) -> None:
                 found.tool_calls += len(calls) if isinstance(calls, list) else 0
             elif message.get("function_call"):
                 found.tool_calls += 1
-            for name in _REASONING:
-                if message.get(name):
-                    requires.add("thinking.signature")
+            _thinking(message, found)
             if isinstance(content, list):
                 _parts(content, found, "image")
         elif role == "user":
@@ -185,6 +185,15 @@ def _tool(result: JsonObject, asked: JsonObject) -> str:
             name = below.get("name") if isinstance(below, dict) else None
             return name if isinstance(name, str) else ""
     return ""
+
+
+def _thinking(message: JsonObject, found: Survey) -> None:
+    sealed = states(message)
+    found.sealed += sealed
+    if sealed and all(map(is_ours, sealed)):
+        return  # whether it can go back is known by its maker
+    if sealed or any(message.get(name) for name in _REASONING):
+        found.requires.add("thinking.signature")
 
 
 def _parts(content: list[Any], found: Survey, image: str) -> None:

@@ -11,9 +11,13 @@ from engine.llm.messages import JsonObject, StopReason
 from engine.llm.protocol import SSEEvent, Tapped
 from engine.protocols.openai_chat.answer_in import broken, decode_response, failure_of, usage_in
 from engine.protocols.openai_chat.fields import stop_reason
+from engine.protocols.openai_chat.reasoning import states
 from engine.protocols.openai_chat.stream_in import read_chunk
 
 _CONTENT = ("content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "images", "audio")
+
+
+_MAY_SEAL = frozenset({"reasoning_details", "extra_content", "tool_calls"})
 
 
 class ChatTap:
@@ -72,6 +76,8 @@ class ChatTap:
             self._calls = True
             if self._tapped.finished:
                 self._now(stop="tool_use")
+        if _MAY_SEAL & delta.keys() and (sealed := states(delta)):
+            self._now(sealed=(*self._tapped.sealed, *sealed))
         if not self._tapped.started and (called or any(delta.get(name) for name in _CONTENT)):
             self._now(started=True)
 
@@ -96,4 +102,5 @@ def tap_response(body: JsonObject, quirks: Quirks) -> Tapped:
         usage=usage_in(body, quirks),
         model=answer.model,
         id=answer.id,
+        sealed=tuple(states(body["choices"][0]["message"])),
     )

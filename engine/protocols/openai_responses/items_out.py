@@ -7,7 +7,8 @@ made them, and once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import Any
 
 from engine.llm.messages import (
     Block,
@@ -326,10 +327,16 @@ def _made(item: JsonObject) -> bool:
     return kind in _CALLS or kind == "reasoning" or item.get("role") == "assistant" or made_by_model(kind)
 
 
-def without_own(items: Iterable[object]) -> list[object]:
-    """Input items of a client without the reasoning items that we made ourselves in a translated turn."""
-    return [
-        item
-        for item in items
-        if not (isinstance(item, dict) and item.get("type") == "reasoning" and reasoning.is_ours(item))
-    ]
+def taken_back(items: list[Any], take_back: Callable[[Thinking], Thinking | None]) -> list[Any]:
+    """Input items of a client with its reasoning as `take_back` lets it go; the same list when all of it may."""
+    kept: list[Any] = []
+    changed = False
+    for item in items:
+        if isinstance(item, dict) and item.get("type") == "reasoning":
+            back = reasoning.taken_back(item, take_back)
+            changed = changed or back is not item
+            if back is None:
+                continue
+            item = back
+        kept.append(item)
+    return kept if changed else items

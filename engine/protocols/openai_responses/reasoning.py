@@ -1,20 +1,22 @@
 """Reasoning items and the neutral `Thinking`, both ways.
 
 A Responses client keeps an item's `encrypted_content` and sends it back unchanged, so another protocol's sealed state
-travels there under a mark of ours, which says whose it is. What bears our mark never reaches a provider of this protocol:
-it could not decrypt it and would refuse the whole request. The same goes for items that we made of another protocol's
-reasoning, known by their id.
+travels there, in an envelope of ours. What is inside reaches the provider that made it and no other: it could not decrypt it
+and would refuse the whole request. Nor does an item that we made of another protocol's reasoning, known by its id.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+from engine.llm.envelope import ENVELOPE, is_ours
 from engine.llm.messages import JsonObject, Thinking
 from engine.protocols.openai_responses.words import NAME, entries, text
 
 OWN_ID = "rs_sbgw_"
 """Start of the ids of reasoning items that we made."""
 
-_MARK = "sbgw1:"
 _LONGEST_ID = 64
 _KNOWN = frozenset({"type", "id", "summary", "content", "encrypted_content"})
 
@@ -29,8 +31,8 @@ def read(item: JsonObject) -> Thinking:
     opaque = text(item.get("encrypted_content"))
     item_id = text(item.get("id"))
     said = "\n\n".join(content or summary)
-    if opaque.startswith(_MARK) and (held := _unmarked(opaque, said)) is not None:
-        return held
+    if is_ours(opaque):
+        return Thinking(said, opaque=opaque, summary=bool(summary and not content), origin=ENVELOPE)
     origin = "" if item_id.startswith(OWN_ID) else NAME
     return Thinking(said, opaque=opaque, summary=bool(summary and not content), id=item_id, origin=origin, extra=extra)
 
@@ -38,8 +40,8 @@ def read(item: JsonObject) -> Thinking:
 def for_client(thinking: Thinking, item_id: str) -> JsonObject:
     """The item as an answer holds it. `summary` is always a list: strict clients fail without it."""
     item: JsonObject = {"type": "reasoning", "id": item_id, "summary": summary_parts(thinking.text)}
-    if thinking.opaque:
-        item["encrypted_content"] = thinking.opaque if thinking.origin == NAME else _marked(thinking)
+    if thinking.opaque and thinking.origin in (NAME, ENVELOPE):
+        item["encrypted_content"] = thinking.opaque
     return item
 
 
@@ -63,9 +65,16 @@ def for_provider(thinking: Thinking, *, echo: bool) -> JsonObject | None:
     return None
 
 
-def is_ours(item: JsonObject) -> bool:
-    """True for a reasoning item of our making, which no provider of this protocol may see."""
-    return text(item.get("id")).startswith(OWN_ID) or text(item.get("encrypted_content")).startswith(_MARK)
+def taken_back(item: JsonObject, take_back: Callable[[Thinking], Thinking | None]) -> JsonObject | None:
+    """A client's reasoning item for a provider of this protocol: as it is, unpacked, or None where it may not go there."""
+    thinking = read(item)
+    if not thinking.opaque:
+        if text(item.get("id")).startswith(OWN_ID):
+            return None
+        # Kept by the provider that made it: its id is all the state there is.
+        return item if not thinking.id or take_back(replace(thinking, opaque=thinking.id)) is not None else None
+    kept = take_back(thinking)
+    return item if kept is thinking else for_provider(kept, echo=False) if kept is not None else None
 
 
 def summary_parts(said: str) -> list[JsonObject]:
@@ -76,16 +85,3 @@ def summary_parts(said: str) -> list[JsonObject]:
 def valid_id(item_id: object, prefix: str) -> bool:
     """Whether a provider takes `item_id` for an item of the kind that `prefix` stands for."""
     return isinstance(item_id, str) and item_id.startswith(prefix) and len(item_id) <= _LONGEST_ID
-
-
-def _marked(thinking: Thinking) -> str:
-    flags = ("r" if thinking.redacted else "") + ("s" if thinking.summary else "")
-    return f"{_MARK}{thinking.origin}:{flags}:{thinking.id}:{thinking.opaque}"
-
-
-def _unmarked(opaque: str, said: str) -> Thinking | None:
-    parts = opaque[len(_MARK) :].split(":", 3)
-    if len(parts) != 4:
-        return None
-    origin, flags, item_id, held = parts
-    return Thinking(said, opaque=held, redacted="r" in flags, summary="s" in flags, id=item_id, origin=origin)

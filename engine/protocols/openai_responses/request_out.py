@@ -12,7 +12,7 @@ from engine.llm.messages import JsonObject, LLMRequest, OutputFormat
 from engine.llm.protocol import Target
 from engine.protocols.bounds import LONGEST_USER, PLAIN_TIERS, openai_tier, short
 from engine.protocols.efforts import EFFORTS, effort_of_budget, nearest_effort
-from engine.protocols.openai_responses.items_out import Items, without_own
+from engine.protocols.openai_responses.items_out import Items, taken_back
 from engine.protocols.openai_responses.tools import write_choice, write_tools
 from engine.protocols.openai_responses.words import FIELD_CODES, FOREIGN_CODES, NAME, UNDOCUMENTED, text
 from engine.protocols.tool_names import ToolNames
@@ -69,12 +69,12 @@ def _choice(request: LLMRequest, quirks: Quirks, names: ToolNames, body: JsonObj
 
 
 def rewrite(body: JsonObject, target: Target) -> JsonObject:
-    """See `WireProtocol.rewrite`. Reasoning items of our own making are taken out: only we can read them."""
+    """See `WireProtocol.rewrite`. Reasoning of another provider is taken out, bare or in an envelope of ours."""
     quirks = target.quirks
     out = {**body, "model": target.model.name}
     given = body.get("input")
-    if isinstance(given, list) and len(cleaned := without_own(given)) < len(given):
-        out["input"] = cleaned
+    if isinstance(given, list) and (kept := taken_back(given, target.take_back)) is not given:
+        out["input"] = kept
     asked = body.get("reasoning")
     if isinstance(asked, dict) and (effort := text(asked.get("effort"))):
         out["reasoning"] = {**asked, "effort": nearest_effort(effort, quirks.efforts)}

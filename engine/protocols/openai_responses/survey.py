@@ -11,10 +11,12 @@ from typing import Any
 
 import orjson
 
+from engine.llm.envelope import is_ours
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
 from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, out_of_range
+from engine.protocols.openai_responses.reasoning import OWN_ID
 from engine.protocols.openai_responses.words import FIELD_CODES, made_by_model, text
 from engine.protocols.unshared import block_loss, tool_loss
 
@@ -171,7 +173,7 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
                 requires.add("custom_tool")
         elif kind == "reasoning":
             speaker = "assistant"
-            requires.add("thinking.signature")
+            _sealed(found, item)
         else:
             speaker = _special(found, item, str(kind), names) or speaker
         if speaker != before:
@@ -181,6 +183,16 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
                 found.tool_results = 0
                 found.results.clear()
     _ending(found, items, speaker)
+
+
+def _sealed(found: Survey, item: JsonObject) -> None:
+    """State by which it is known whose reasoning this is: the sealed content, else the id under which a provider keeps it."""
+    state = item.get("encrypted_content") or item.get("id")
+    if isinstance(state, str) and not state.startswith(OWN_ID):
+        found.sealed.append(state)
+        if is_ours(state):
+            return  # whether it can go back is known by its maker
+    found.requires.add("thinking.signature")
 
 
 def _ending(found: Survey, items: list[JsonObject], speaker: str) -> None:

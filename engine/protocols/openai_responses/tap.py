@@ -18,7 +18,7 @@ from engine.protocols.openai_responses.answer_in import broken, decode_usage, fa
 from engine.protocols.openai_responses.words import entries, text
 
 _KIND = re2.compile(
-    r'"type"\s*:\s*"(error|response\.(?:created|completed|incomplete|failed|output_item\.added|[a-z_]+\.delta))"'
+    r'"type"\s*:\s*"(error|response\.(?:created|completed|incomplete|failed|output_item\.(?:added|done)|[a-z_]+\.delta))"'
 )
 _HEAD = 400
 """Characters of an event without a name in which its type is looked for first."""
@@ -41,7 +41,9 @@ class Tap:
         known = self._known
         kind = event.name or _kind(event.data)
         if known.started and kind not in _ENDS:
-            return known
+            if kind == "response.output_item.done":
+                self._item(event.data)
+            return self._known
         if known.finished:
             return known
         if kind in _ENDS:
@@ -51,6 +53,17 @@ class Tap:
         elif kind == "response.output_item.added" or kind.endswith(".delta"):
             self._known = replace(known, started=True)
         return self._known
+
+    def _item(self, data: str) -> None:
+        """Of a finished item only reasoning is read, for its state; the last event does not always repeat it."""
+        if '"reasoning"' not in data:
+            return
+        try:
+            item = orjson.loads(data).get("item")
+        except (orjson.JSONDecodeError, AttributeError):
+            return
+        if states := reasoning_states([item]):
+            self._known = replace(self._known, sealed=(*self._known.sealed, *states))
 
     def close(self) -> Tapped:
         """See `StreamTap.close`."""
@@ -87,6 +100,7 @@ class Tap:
             id=told.id or known.id,
             model=told.model or known.model,
             error=known.error or error_told,
+            sealed=known.sealed or told.sealed,
         )
 
 
@@ -103,7 +117,14 @@ def tapped(response: JsonObject, quirks: Quirks) -> Tapped:
         model=text(response.get("model")),
         id=text(response.get("id")),
         error=error,
+        sealed=reasoning_states(response.get("output")),
     )
+
+
+def reasoning_states(output: Any) -> tuple[str, ...]:
+    """What stands for the state of reasoning items: the sealed content, else the id under which the provider keeps it."""
+    items = (item for item in entries(output) if item.get("type") == "reasoning")
+    return tuple(state for item in items if (state := text(item.get("encrypted_content") or item.get("id"))))
 
 
 def _stop(response: JsonObject) -> StopReason:
