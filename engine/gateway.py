@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -124,7 +123,7 @@ class Gateway:
             sessions=Sessions(),
             tool_checks=ToolCheckCache(),
             prefixes=Prefixes(),
-            seals=Seals(_sealing_key(state if keep else None, log)),
+            seals=Seals(_sealing_key(state, self.log)),
             monotonic=time.monotonic,
             now=_now,
             uniform=random.uniform,
@@ -293,7 +292,7 @@ def _sealing_key(state: Path | None, log: Callable[..., None]) -> bytes:
             return sealing_key(state)
         except OSError as error:
             log("sealing_key_not_kept", reason=error.strerror)
-    return secrets.token_bytes(32)
+    return os.urandom(32)
 
 
 def _shadow(policy: Policy) -> Shadow:
