@@ -89,8 +89,7 @@ class Gateway:
         """`state` is the folder of the ledger; None keeps events in memory only. `shadow` only watches. `secrets` are values
         that are written nowhere: the gateway's own keys. `trace` keeps all prompts and answers. Raises PolicyInvalid.
         """
-        prices = PriceTable.load(policy.models.values(), policy.providers)
-        self.loaded = _loaded(policy, prices)
+        self.loaded = _loaded(policy, prices := PriceTable.load(policy.models.values(), policy.providers))
         self.reload = ReloadState()
         self.shadow = _shadow(shadow) if shadow is not None else None
         self._environ = environ

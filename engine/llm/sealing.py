@@ -28,6 +28,11 @@ class SealingDecoder:
         """See `StreamDecoder.close`."""
         return self._sealed(self._decoder.close())
 
+    @property
+    def complete(self) -> bool:
+        """See `StreamDecoder.complete`."""
+        return self._decoder.complete
+
     def _sealed(self, events: list[StreamEvent]) -> list[StreamEvent]:
         for index, event in enumerate(events):
             if isinstance(event, BlockStart | BlockStop) and isinstance(thinking := event.block, Thinking):
