@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -125,12 +126,13 @@ WHOLE = {
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_whole_answer_passes_to_the_byte(gate: Spine, vendor: Vendor, protocol: str) -> None:
-    """Blanks, escapes and numbers as the provider wrote them; usage is recorded."""
+    """Blanks, escapes and numbers as the provider wrote them; usage is recorded, and the digest of what was sent."""
     vendor.answer, vendor.cut = WHOLE[protocol], 5
     answer = await gate.ask(protocol)
     assert answer.body == vendor.answer
     event = await gate.event(answer.headers["x-sbgw-event"])
     assert (event["inputTokens"], event["outputTokens"]) == (3, 7)
+    assert event["requestDigest"] == hashlib.sha256(vendor.last.body).hexdigest()
 
 
 SENT = {
