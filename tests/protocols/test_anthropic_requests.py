@@ -220,6 +220,14 @@ def test_a_prefill_ends_without_white_space() -> None:
     assert losses == []
 
 
+def test_an_odd_block_at_the_end_passes() -> None:
+    """A last block that calls itself text and holds none goes out as it came."""
+    odd = {"type": "text", "note": 1}
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [odd]}]
+    body, _ = encode(AnthropicMessages().decode_request({"model": "m", "max_tokens": 9, "messages": said}))
+    assert body["messages"][-1]["content"] == [odd]
+
+
 @pytest.mark.parametrize(
     ("asked", "quirks", "known", "expected", "lost"),
     [

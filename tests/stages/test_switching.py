@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.llm.returning import Makers
 from tests.agent import TALKS, Talk
 from tests.emulator import AnyTool, Emulator, Script, Turn
 from tests.spine import CLASSES, PROTOCOLS, Behind, Spine, policy, spine
@@ -122,3 +123,33 @@ async def test_every_switch_in_one_session(protocol: str, stream: bool) -> None:
                 assert states == made[name], (number, name)
             made[name] += 1
         assert all(len(e.requests) == made[name] for name, e in emulators.items())  # nothing was asked twice
+
+
+@pytest.mark.parametrize(("protocol", "first", "second"), [("anthropic-messages", "claude", "kite"), ("openai-responses", "gpt", "azure")])  # fmt: skip
+async def test_forgotten_makers(protocol: str, first: str, second: str, tmp_path: Path) -> None:
+    """After a restart nobody knows whose bare state a history holds: the vendor that refuses it is asked once more without."""
+    talk = TALKS[protocol](VENDORS[first].model)
+    async with vendors(tmp_path) as (gate, emulators):
+        await talk.turn(gate)
+        gate.gateway.services.seals.makers = Makers()
+        answer = await talk.turn(gate, VENDORS[second].model)
+        assert answer.status == 200, answer.body
+        assert "thinking.foreign" in answer.headers["x-sbgw-loss"]
+        assert len(emulators[second].refused) == 1
+        assert (await talk.turn(gate)).status == 200
+        assert (len(emulators[second].refused), emulators[second].surprises) == (1, [])
+
+
+async def test_envelopes_survive_a_restart(tmp_path: Path) -> None:
+    """The key lies in the state folder: state sealed before goes back to its maker after."""
+    talk = TALKS["openai-responses"](VENDORS["claude"].model)
+    async with AsyncExitStack() as stack:
+        emulators = {
+            n: await stack.enter_async_context(Emulator(script(), profile=v.profile)) for n, v in VENDORS.items()
+        }
+        env = {f"{name.upper()}_KEY": emulators[name].key for name in VENDORS}
+        for lap in range(3):
+            async with spine(written(emulators), env=env, state=tmp_path) as gate:
+                assert (await talk.turn(gate)).status == 200
+                assert emulators["claude"].requests[-1].raw.count(b'"signature":"') == lap
+    assert seals_in(talk) == 3

@@ -188,6 +188,6 @@ def _prefill(messages: list[JsonObject], quirks: Quirks, losses: set[str]) -> No
     if not quirks.prefill:
         losses.add("prefill")
         messages.append({"role": "user", "content": [{"type": "text", "text": _CONTINUE}]})
-    elif (final := last["content"][-1])["type"] == "text":
+    elif isinstance(text := (final := last["content"][-1]).get("text"), str) and final.get("type") == "text":
         # The API refuses a begun answer that ends in white space.
-        last["content"][-1] = {**final, "text": final["text"].rstrip()}
+        last["content"][-1] = {**final, "text": text.rstrip()}
