@@ -40,12 +40,12 @@ def sse(*values: Any) -> bytes:
 
 def test_the_sdk_fails_on_a_second_sealed_thought_in_a_chat_stream() -> None:
     """List entries that come in several deltas have an index from the second one on."""
-    thoughts = [Thinking("a", "x1", origin="anthropic-messages"), Thinking("b", "x2", origin="anthropic-messages")]
+    thoughts = [Thinking("a", "sbgw1.m.h.x1", origin="sbgw"), Thinking("b", "sbgw1.m.h.x2", origin="sbgw")]
     raw = streamed(
         CHAT, thoughts[0], Text("1", {"annotations": [NOTE]}), thoughts[1], Text("2", {"annotations": [NOTE]})
     )
     read = Sdks().stream("openai-chat", raw)
-    assert (["x1", "x2"], [NOTE["url"]] * 2) == (read.state, read.sources)
+    assert (["sbgw1.m.h.x1", "sbgw1.m.h.x2"], [NOTE["url"]] * 2) == (read.state, read.sources)
 
 
 def test_citations_of_responses_answers_break_chat_clients() -> None:
