@@ -86,8 +86,7 @@ async def test_twelve_turns_over_four_vendors(agents: Clients, tmp_path: Path, g
     for place, emu in behind:
         main = [seen for seen in emu.served if seen.body.get("tools")]
         assert [PLACES.index(place) + 4 * lap for lap in range(3)] == [turns_of(seen) for seen in main]
-        if name == "codex" or place is MESSAGES:
-            _keeps_reasoning(place, main)
+        _keeps_reasoning(place, main)
         _keeps_system_messages(place, main, name)
 
 
