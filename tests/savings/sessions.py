@@ -120,8 +120,9 @@ class Session:
         return {**self.kind.agent, **own}
 
     def requests(self) -> Iterator[Turn]:
-        """Its requests in order."""
-        dice, kind = self.dice, self.kind
+        """Its requests in order, the same each time."""
+        dice, kind = random.Random(self.seed), self.kind
+        self.dice = dice
         base = first_request(kind)
         grow = GROW[kind.protocol]
         if base.get("prompt_cache_key"):
