@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -185,7 +187,9 @@ class Gateway:
         self._keep_policy()
 
     def _events_since(self, moment: datetime) -> Iterable[Event]:
-        return self.services.ledger.events(Filter(since=moment))
+        """Recorded events from `moment` on, as many as can be read: a broken ledger costs memory, not the start."""
+        with suppress(sqlite3.Error):
+            yield from self.services.ledger.events(Filter(since=moment))
 
     def _health(self) -> bytes:
         return dump(self.services.health, time.monotonic(), time.time())
