@@ -1,7 +1,8 @@
 """Answers checked before the agent sees them: tool calls are held back until they are known to fit what was offered.
 
     nothing held      until a call begins, text passes as it comes (`hold: calls`); with `hold: answer` nothing does
-    held              reasoning until text comes, calls until the answer's end; the client's timer says meanwhile that we live
+    held              reasoning until text comes (it may lead to a call), calls until the answer's end; the client's timer says
+                      meanwhile that we live
     at the end        sound: what was held goes out as it came. Repaired: it goes out in our words, if none of it was out yet
                       or it is translated anyway. At fault: the next candidate is asked, as long as nothing is out and one is
                       left; otherwise it goes out as it is, the agent's own validation answers it, and the event counts it
@@ -22,7 +23,7 @@ import orjson
 
 from engine.exchange import Answer, CallTally, Exchange, Relayed, Services
 from engine.llm.errors import ProviderError
-from engine.llm.messages import Block, Opaque, Refusal, StopReason, Text, ToolCall, Usage
+from engine.llm.messages import Block, Opaque, Refusal, StopReason, Text, Thinking, ToolCall, Usage
 from engine.llm.protocol import SSEEvent, StreamDecoder, StreamTap, Tapped, Target
 from engine.llm.stream import ArgumentsDelta, BlockStart, BlockStop, Failure, Finish, StreamEvent
 from engine.policy.decision import Candidate
@@ -37,12 +38,18 @@ _UNJUDGED = frozenset({"max_tokens", "context_exceeded", "pause_turn", "content_
 class AnswerCheck:
     """The check of one attempt's answer."""
 
-    def __init__(self, tools: Callable[[], OfferedTools], tally: CallTally, *, whole: bool, spare: bool) -> None:
-        """`whole`: text is held back too. `spare`: there is a candidate to fall back to."""
+    def __init__(
+        self, tools: Callable[[], OfferedTools], tally: CallTally, *, whole: bool, spare: bool, pliant: bool
+    ) -> None:
+        """`whole`: text is held back too. `spare`: there is a candidate to fall back to. `pliant`: the answer is translated, so
+        that a call can be said otherwise after something else has gone out.
+        """
         self._tools = tools
         self._tally = tally
         self._whole = whole
         self._spare = spare
+        self._shown = Text | Refusal | Opaque | Thinking if pliant and not spare else Text | Refusal | Opaque
+        """What need not wait. Reasoning does, unless that could help nobody."""
         self._heard: list[StreamEvent] = []
         self._calling = self._speaking = False
         self.spent: Usage | None = None
@@ -142,7 +149,9 @@ class AnswerCheck:
     def _may_go(self, new: list[StreamEvent]) -> bool:
         """Whether text has come that need not wait; asked of what is new."""
         self._calling = self._calling or _calling(new)
-        self._speaking = self._speaking or any(_says(event) for event in new)
+        self._speaking = self._speaking or any(
+            isinstance(event, BlockStart) and isinstance(event.block, self._shown) for event in new
+        )
         return self._speaking and not (self._whole or self._calling)
 
     async def _judged_events(
@@ -211,7 +220,9 @@ def answer_check(
             exchange.wire.decode_request(parse(exchange.raw)).tools, served=candidate.preserve
         )
 
-    return AnswerCheck(tools, exchange.calls, whole=settings.hold == "answer" and spare, spare=spare)
+    return AnswerCheck(
+        tools, exchange.calls, whole=settings.hold == "answer" and spare, spare=spare, pliant=not candidate.preserve
+    )
 
 
 class _Listening:
@@ -241,11 +252,6 @@ async def _ready() -> None:
 
 def _calling(events: list[StreamEvent]) -> bool:
     return any(isinstance(event, BlockStart) and isinstance(event.block, ToolCall) for event in events)
-
-
-def _says(event: StreamEvent) -> bool:
-    """Whether the event begins something that a user reads."""
-    return isinstance(event, BlockStart) and isinstance(event.block, Text | Refusal | Opaque)
 
 
 def _rewritten(held: list[StreamEvent], said: dict[int, Block]) -> list[StreamEvent]:

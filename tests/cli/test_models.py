@@ -17,6 +17,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from engine.cli import cli
+from engine.cli.announce import screen
+from engine.gateway import Gateway
 from engine.policy.endings import ending, endings
 from engine.policy.load import check_text, load_text
 
@@ -270,3 +272,13 @@ def test_what_a_policy_chooses_itself() -> None:
     assert ending(policy.model("groq/old"), date(2026, 11, 27)) == "ends on 2026-12-01"
     found = {model.ref for model, _ in endings(policy, date(2026, 11, 27))}
     assert "groq/late" not in found
+
+
+def test_the_start_screen_names_models_near_their_end(tmp_path: Path) -> None:
+    """Those that the policy chooses of itself."""
+    gateway = Gateway(
+        load_text(ENDING.replace("2026-12-01", "2026-01-01")), environ={}, state=None, log=lambda *_, **__: None
+    )
+    text = screen(gateway, "http://localhost:8787", tmp_path, from_environment=False)
+    assert "ending      groq/old ended on 2026-01-01" in text
+    assert "groq/late" not in text

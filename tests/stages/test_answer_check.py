@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
+from engine.stages.answer_check import AnswerCheck
 from tests.emulator import Emulator, Fault, Raw, Script, Tool, Turn
 from tests.emulator.models import Model
 from tests.judge import frames, judged
-from tests.spine import PROTOCOLS, Answer, Behind, Spine, body, policy, spine
+from tests.spine import PATHS, PROTOCOLS, Answer, Behind, Call, Spine, Wire, body, policy, spine
 
 ROWS = {"m": Model()}
 THINKS = {"m": Model(always_thinks=True)}
@@ -274,7 +276,9 @@ async def test_a_session_remembers_its_models_bad_calls() -> None:
                 "openai-chat", asked("openai-chat", stream=True, prompt_cache_key="one"), headers=headers
             )
             events.append(await gate.event(answer.headers["x-sbgw-event"]))
+        counted = gate.gateway.services.metrics.prometheus()
     assert [event["facts"]["session"]["invalid_calls"] for event in events] == [0, 1, 2]
+    assert 'sbgw_tool_calls_amiss_total{outcome="invalid"} 3' in counted
     assert [event["routeClass"] for event in events] == ["fallback_safe", "fallback_safe", "deep_reasoning"]
 
 
@@ -316,3 +320,53 @@ async def test_a_break_while_all_is_held_falls_back() -> None:
         judged(answer)
         assert calls(answer) == [("get_weather", SOUND)]
         assert b"Let me" not in answer.body
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_reasoning_waits_for_nobody(protocol: str) -> None:
+    """With no other model left, and a translation that can still mend a call, reasoning is shown as it comes."""
+    turn = Turn("", "I shall look at the weather.", calls=(SLIPS["comma"],))
+    async with Emulator(Script((turn,)), models=THINKS, profile="strict") as emu:
+        text = policy(Behind("first", emu.url, ("openai-chat",), model=UNPROVEN), settings={"experimental": True})
+        async with spine(text, env={"FIRST_KEY": emu.key}) as gate:
+            check = []
+            seen = AnswerCheck.settle
+
+            async def settle(self: AnswerCheck, *given: Any) -> None:
+                await seen(self, *given)
+                check.append(self._calling)
+
+            emu.pace = 0.02
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(AnswerCheck, "settle", settle)
+                answer = await gate.ask(protocol, asked(protocol, stream=True))
+    assert check == [protocol == "openai-chat"]
+    assert calls(answer) == [("get_weather", SOUND)]
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+@pytest.mark.parametrize("hold", ["calls", "answer"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_sound_preserved_answer_passes_to_the_byte(protocol: str, hold: str, cut: int) -> None:
+    """However it is cut: what was held back is what came."""
+    asked_of, sent = asked(protocol, stream=True), b""
+    turn = Turn("Let me look.", calls=(Tool("get_weather", SOUND), Tool("get_weather", {"city": "Rome"})))
+    async with Emulator(Script((turn,)), models=ROWS) as emu, aiohttp.ClientSession() as session:
+        path = PATHS[protocol].removeprefix("/v1") if protocol != "anthropic-messages" else PATHS[protocol]
+        headers = {"authorization": f"Bearer {emu.key}", "x-api-key": emu.key, "anthropic-version": "2023-06-01"}
+        async with session.post(emu.url(protocol) + path, json=asked_of, headers=headers) as reply:
+            sent = await reply.read()
+
+    async def play(call: Call) -> None:
+        await call.open()
+        for at in range(0, len(sent), cut):
+            await call.write(sent[at : at + cut])
+
+    async with Wire(play) as wire, Wire(play) as other:
+        behind = (Behind("first", wire.url, (protocol,), model=UNPROVEN), Behind("second", other.url, (protocol,)))
+        text = policy(*behind, settings={"experimental": True}, answers={"hold": hold})
+        async with spine(text, env={"FIRST_KEY": "k" * 10, "SECOND_KEY": "k" * 10}) as gate:
+            answer = await gate.ask(protocol, asked_of)
+            event = await gate.event(answer.headers["x-sbgw-event"])
+    assert answer.body == sent
+    assert (event["invalidCalls"], event["repairedCalls"]) == (0, 0)
