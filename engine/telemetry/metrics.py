@@ -72,11 +72,6 @@ class Metrics:
             "sbgw_errors_total", "Requests that failed, by error class.", ("protocol", "error_class")
         )
         self._losses = Counter("sbgw_losses_total", "What translations lost, by loss code.", ("code",))
-        self._calls = Counter(
-            "sbgw_tool_calls_amiss_total",
-            "Tool calls of models that are checked: repaired on their way, or invalid.",
-            ("outcome",),
-        )
         self._violations = Counter(
             "sbgw_policy_violations_total", "Rules broken, by rule and by what came of it.", ("kind", "rule")
         )
@@ -92,7 +87,6 @@ class Metrics:
             self._shadow, self._shadow_cost, self._violations,
             self._requests, self._tokens, *self._money.families, self._duration, self._first_event, self._cache,
             self._cached_prompts, self._attempts, self._fallbacks, self._errors, self._losses,
-            self._calls,
         )  # fmt: skip
 
     def observe(self, event: Event) -> None:
@@ -143,9 +137,6 @@ class Metrics:
             before = (attempt.provider, attempt.model)
         if event.error_class:
             self._errors.add((event.protocol, self._name(event.error_class)))
-        for outcome, calls in (("repaired", event.repaired_calls), ("invalid", event.invalid_calls)):
-            if calls:
-                self._calls.add((outcome,), calls)
         for code in event.losses:
             self._losses.add((self._name(code),))
 

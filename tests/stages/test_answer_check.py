@@ -276,9 +276,7 @@ async def test_a_session_remembers_its_models_bad_calls() -> None:
                 "openai-chat", asked("openai-chat", stream=True, prompt_cache_key="one"), headers=headers
             )
             events.append(await gate.event(answer.headers["x-sbgw-event"]))
-        counted = gate.gateway.services.metrics.prometheus()
     assert [event["facts"]["session"]["invalid_calls"] for event in events] == [0, 1, 2]
-    assert 'sbgw_tool_calls_amiss_total{outcome="invalid"} 3' in counted
     assert [event["routeClass"] for event in events] == ["fallback_safe", "fallback_safe", "deep_reasoning"]
 
 
