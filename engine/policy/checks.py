@@ -163,7 +163,7 @@ _NAMES: Mapping[str, Check] = {
         "use it. Rules that are off count as readers."
     ),
     "cache-response": _warning(
-        "`response: on` keeps the answers of requests for which a rule under `cache.rules` holds; without a rule it keeps none."
+        "`response: on` keeps only answers that a rule under `cache.rules` asks for, and there is none."
     ),
 }
 
