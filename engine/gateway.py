@@ -184,6 +184,8 @@ class Gateway:
         self.services.ledger.keep(_keep(policy))
         if self.services.traces is not None:
             self.services.traces.limit = policy.settings.trace_mib * MIB
+        if self.services.answers is not None:
+            self.services.answers.limit(policy.cache.max_mib * MIB)
         self._keep_policy()
 
     def _events_since(self, moment: datetime) -> Iterable[Event]:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from engine.gateway import Gateway
-from engine.policy.load import load_policy
+from engine.policy.load import load_policy, load_text
 from engine.protocols.registry import PROTOCOLS
 from engine.reload import Reloader
 
@@ -67,6 +67,19 @@ async def test_a_good_policy_is_taken_over(served: Served) -> None:
     assert await served.reloader.look()
     assert await served.ask() == "simulated/large"
     assert (served.gateway.reload.ok, served.gateway.reload.count) == (True, 1)
+
+
+async def test_a_new_bound_for_kept_answers_holds_at_once(tmp_path: Path) -> None:
+    """`cache.max_mib` of the saved policy is that of the answers that are kept from then on."""
+    mib = 1024 * 1024
+    gateway = Gateway(load_policy("offline"), environ={}, state=tmp_path, log=lambda *_, **__: None)
+    store = gateway.services.answers
+    assert store is not None
+    assert store.size_limit == 64 * mib
+    gateway.swap(load_text("version: 1\nname: r\nextends: [offline]\ncache: {max_mib: 2}\n", file="mine.yaml"))
+    assert gateway.services.answers is store
+    assert store.size_limit == 2 * mib
+    await gateway.close()
 
 
 async def test_a_broken_policy_never_serves(served: Served) -> None:

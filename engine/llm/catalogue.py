@@ -111,11 +111,16 @@ class PromptCache:
     most_marks: int = 4
     """Breakpoints that a request may have."""
     lookback: int = 20
-    """How many blocks before a breakpoint an earlier prefix is still found."""
+    """Content blocks that are looked at from a breakpoint backwards, its own included, for an earlier prefix."""
     key_field: str = ""
     """Request field for a name that brings the requests of a session to the same cache; empty when there is none."""
     key_header: str = ""
     """The same as a request header."""
+
+    def kept(self, tokens: int) -> int:
+        """How much of a prompt of so many tokens it keeps: whole steps, and nothing of a short one."""
+        whole = tokens // self.step * self.step
+        return whole if whole >= self.minimum else 0
 
 
 class Rate(NamedTuple):

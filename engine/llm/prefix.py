@@ -24,11 +24,14 @@ class Segments:
     """Parts of the request's own JSON, not copies: whoever keeps a `Segments` keeps the request."""
     marks: list[int] = field(default_factory=list)
     """Indexes of segments in which a breakpoint of the client stands."""
+    blocks: list[int] = field(default_factory=list)
+    """Content blocks of each segment, by which vendors count how far they look back."""
 
-    def add(self, kind: Kind, value: Any) -> None:
+    def add(self, kind: Kind, value: Any, blocks: int = 1) -> None:
         """One more segment."""
         self.kinds.append(kind)
         self.values.append(value)
+        self.blocks.append(blocks)
 
     def mark(self) -> None:
         """A breakpoint in the newest segment."""

@@ -25,7 +25,7 @@ from engine.policy.decision import Facts
 from engine.policy.difference import Kind, Outcome, differences
 from engine.policy.model import Policy
 from engine.policy.recall import FactsBroken, recall
-from engine.policy.spending import Bill, Books, Price
+from engine.policy.spending import Account, Bill, Books, Price
 
 Availability = Mapping[str, ProviderState]
 
@@ -188,11 +188,11 @@ class Replay:
 
     def _new(self, record: Record, facts: Facts, availability: Availability) -> Asked:
         side, account = self.new, self.books.new
-        own = account.facts(facts, side.policy.budgets)
+        own = account.facts(facts, side.policy.prompt_cache, side.policy.budgets)
         case, _ = side.walk(own, availability)
         self._note(case)
         outcome = Outcome.of_case(case)
-        return Asked(side, outcome, own, availability, account.bill(record, outcome, own, side.price))
+        return Asked(side, outcome, own, availability, self._bill(account, record, outcome, own, side))
 
     def _before(self, record: Record, facts: Facts, availability: Availability, new: Asked) -> Asked:
         """The old side; `new` is the other one, decided already."""
@@ -201,14 +201,14 @@ class Replay:
         if side is None:
             self.unkept[record.policy or "unknown"] += 1
             outcome = stored or Outcome("", "no_candidate")
-            return Asked(None, outcome, facts, availability, account.bill(record, outcome, facts, self.new.price))
+            return Asked(None, outcome, facts, availability, self._bill(account, record, outcome, facts, self.new))
         if not side.policy.signals.keys() <= facts["signals"].keys():
             facts, _ = recall(record.facts, side.policy.signals)
-        own = account.facts(facts, side.policy.budgets)
+        own = account.facts(facts, side.policy.prompt_cache, side.policy.budgets)
         # The same rules asked about the same facts say the same: decisions are pure, so a second walk is for nothing.
         alike = side.policy.digest == self.new.policy.digest and own == new.facts
         outcome = new.outcome if alike else Outcome.of_case(side.walk(own, availability)[0])
-        asked = Asked(side, outcome, own, availability, account.bill(record, outcome, own, side.price))
+        asked = Asked(side, outcome, own, availability, self._bill(account, record, outcome, own, side))
         if self.drifting and stored is not None and side.policy.label == record.policy:
             kinds = differences(stored, outcome)
             if kinds:
@@ -216,6 +216,11 @@ class Replay:
                 recorded = Asked(None, stored, own, availability, asked.bill)
                 self.drift_example = self.drift_example or Change(record, kinds, recorded, asked)
         return asked
+
+    @staticmethod
+    def _bill(account: Account, record: Record, outcome: Outcome, facts: Facts, side: Side) -> Bill:
+        """What the outcome costs by the prices and the rows of `side`."""
+        return account.bill(record, outcome, facts, side.price, side.policy.prompt_cache)
 
     def _note(self, case: Case) -> None:
         """Which rules took part, and which had no value."""

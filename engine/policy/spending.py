@@ -13,6 +13,7 @@ from datetime import datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from engine.llm.catalogue import PromptCache
 from engine.llm.messages import Usage
 from engine.policy.budgets import Budget, Pot
 from engine.policy.decision import Facts
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 Price = Callable[[str, Usage, datetime], float | None]
 """(`provider/name`, tokens, when) → USD; None when the price is unknown."""
 
-WARM_SECONDS = 300.0
-"""How long a provider keeps a prompt's prefix: five minutes since its last use, the shortest that vendors promise."""
+Keeps = Callable[[str], PromptCache]
+"""`provider/name` → how it keeps prompts, by its row."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,7 +67,7 @@ class Account:
     drawn: tuple[Pot, ...] = ()
     """The pots of the request that is decided now."""
 
-    def facts(self, facts: Facts, budgets: tuple[Budget, ...] = ()) -> Facts:
+    def facts(self, facts: Facts, keeps: Keeps, budgets: tuple[Budget, ...] = ()) -> Facts:
         """The facts as they would have been under this side's earlier decisions. Not copied when that changes nothing."""
         date, session = facts["now"]["date"], facts["session"]["id"]
         day, month = self.days.get(date, 0.0), self.months.get(date[:7], 0.0)
@@ -82,18 +83,20 @@ class Account:
             cost = max(own["cost_usd"] + more, 0.0)
             facts = {**facts, "session": {**own, "cost_usd": cost, "model": own["model"] if model is None else model}}
         moved = self.moved.get(session) if session else None
-        return facts if not moved else {**facts, "session": {**facts["session"], **self._warm(facts, session, moved)}}
+        if not moved:
+            return facts
+        return {**facts, "session": {**facts["session"], **self._warm(facts, session, moved, keeps)}}
 
-    def _warm(self, facts: Facts, session: str, moved: set[str]) -> dict[str, Any]:
+    def _warm(self, facts: Facts, session: str, moved: set[str], keeps: Keeps) -> dict[str, Any]:
         """What this side would have in prompt caches: the recorded tokens for models that it used as they really were used, for
-        the others the tokens of the prompt before while it was used lately, and nothing else.
+        the others the tokens of the prompt before as long as their rows say that it is kept, and nothing else.
         """
         warm: dict[str, int] = {ref: tokens for ref, tokens in facts["session"]["warm"].items() if ref not in moved}
         now, prompt = facts["now"]["unix"], facts["estimate"]["input_tokens"]
         for ref in moved:
             tokens = min(self.prompts.get((session, ref), 0), prompt)
-            if tokens and now - self.used.get((session, ref), float("-inf")) <= WARM_SECONDS:
-                warm[ref] = tokens
+            if kept := self._kept((session, ref), tokens, now, keeps):
+                warm[ref] = kept
         model, tokens = max(warm.items(), key=lambda item: item[1], default=("", 0))
         return {"warm": warm, "warm_model": model, "warm_tokens": tokens}
 
@@ -113,13 +116,19 @@ class Account:
         self.drawn = tuple(drawn)
         return found
 
-    def bill(self, record: Record, outcome: Outcome, facts: Facts, price: Price) -> Bill:
+    def _kept(self, key: tuple[str, str], tokens: int, now: float, keeps: Keeps) -> int:
+        """How much of a prompt of so many tokens the model of `key` still has at `now`; 0 where nothing is known of its cache."""
+        cache = keeps(key[1])
+        lasts = cache.kind != "none" and now - self.used.get(key, float("-inf")) <= cache.seconds
+        return cache.kept(tokens) if lasts else 0
+
+    def bill(self, record: Record, outcome: Outcome, facts: Facts, price: Price, keeps: Keeps) -> Bill:
         """What `outcome` would have cost, and note what that changes for later requests."""
-        bill = self._priced(record, _answering(record, outcome), facts, price)
+        bill = self._priced(record, _answering(record, outcome), facts, price, keeps)
         self._settle(record, bill, facts["session"]["id"], facts)
         return bill
 
-    def _priced(self, record: Record, served: str, facts: Facts, price: Price) -> Bill:
+    def _priced(self, record: Record, served: str, facts: Facts, price: Price, keeps: Keeps) -> Bill:
         if not served:
             return Bill("", 0.0)
         session = facts["session"]["id"]
@@ -130,7 +139,7 @@ class Account:
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return Bill(served, None, unknown="tokens")
         usage = replace(usage, cost_usd=None)
-        warm = bool(session) and record.at.timestamp() - self.used.get(key, float("-inf")) <= WARM_SECONDS
+        warm = bool(session) and self._kept(key, usage.input_tokens or 0, record.at.timestamp(), keeps) > 0
         asked = usage if warm else _cold(usage, marks=facts["request"]["cache_marks"] > 0)
         usd = price(served, asked, record.at)
         if usd is None:

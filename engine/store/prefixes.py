@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import orjson
 
@@ -93,6 +94,8 @@ class Look:
     kinds: list[Kind]
     digests: list[int]
     ends: list[int]
+    blocks: list[int]
+    """Content blocks up to the end of each segment."""
     marks: list[int]
     common: int
     """Segments it shares with the conversation's earlier request."""
@@ -105,6 +108,11 @@ class Look:
     def head(self) -> int:
         """Segments before the conversation itself."""
         return next((n for n, kind in enumerate(self.kinds) if kind == "message"), len(self.kinds))
+
+    def reaches(self, count: int, marks: Sequence[int], lookback: int) -> bool:
+        """Whether a prefix of `count` segments is found from a breakpoint at the end of one of the segments `marks`."""
+        at = self.blocks[count - 1]
+        return any(0 <= self.blocks[mark] - at < lookback for mark in marks if mark + 1 >= count)
 
     @property
     def marked_head_only(self) -> bool:
@@ -140,7 +148,8 @@ class Prefixes:
         `marking`: breakpoints will be set if the client set none.
         """
         digests, ends = _digest(segments)
-        look = Look(session, None, segments.kinds, digests, ends, segments.marks, 0, now)
+        blocks = list(accumulate(segments.blocks))
+        look = Look(session, None, segments.kinds, digests, ends, blocks, segments.marks, 0, now)
         if not session:
             look.key = f"#{hash(tuple(digests[: look.head + 1]))}"
         for chain in self._sessions.get(look.key, ()):
@@ -230,7 +239,7 @@ class Prefixes:
                 continue
             tokens = float(entry.tokens)
             if cache.kind == "marks":
-                if entry.count > common or not any(0 <= mark + 1 - entry.count < cache.lookback for mark in marks):
+                if entry.count > common or not look.reaches(entry.count, marks, cache.lookback):
                     continue
             elif entry.count > common:
                 if not common or chain is None:
@@ -239,8 +248,7 @@ class Prefixes:
             best = max(best, tokens)
         kept = self._kept.get(ref, 1.0)
         best = best * kept if kept < _NEARLY else best  # what comes and goes by chance is no trend
-        found = int(best) // cache.step * cache.step
-        return found if found >= cache.minimum else 0
+        return cache.kept(int(best))
 
     def _from_heads(self, look: Look, rules: Rules, marks: Sequence[int]) -> None:
         """Tools and system that another conversation left in a cache."""

@@ -48,7 +48,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
     def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, memoryview]:
         if type(value) is not bytes or read:
             raise ForeignEntry(self._MADE)
-        return len(value), MODE_RAW, None, sqlite3.Binary(value)
+        return 0, MODE_RAW, None, sqlite3.Binary(value)  # of the file; what stands in a row counts by its pages
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> bytes:
         if mode != MODE_RAW or filename is not None or type(value) is not bytes or read:
@@ -67,8 +67,8 @@ class AnswerStore:
 
     def __init__(self, folder: Path, *, limit: int, log: Callable[..., None]) -> None:
         """`limit`: bytes of all answers together, about. Nothing is opened before the first use."""
+        self.size_limit = limit
         self._folder = folder
-        self._limit = limit
         self._log = log
         self._thread: ThreadPoolExecutor | None = None
         self._cache: Any = None
@@ -94,6 +94,13 @@ class AnswerStore:
         if value is not None and keep > 0:
             self._submit(self._set, key, value, keep)
 
+    def limit(self, size: int) -> None:
+        """From now on `size` bytes of all answers together. What is too much goes with the next answers that are kept."""
+        if size != self.size_limit:
+            self.size_limit = size
+            if self._thread is not None:  # else it is opened with the new limit
+                self._submit(self._set_limit)
+
     async def close(self) -> None:
         """Write what waits."""
         if self._thread is not None:
@@ -117,7 +124,7 @@ class AnswerStore:
 
     def _opened(self) -> Any:
         if self._cache is None:
-            self._cache = open_cache(self._folder, self._limit)
+            self._cache = open_cache(self._folder, self.size_limit)
         return self._cache
 
     def _get(self, key: str) -> bytes | None:
@@ -126,6 +133,9 @@ class AnswerStore:
 
     def _set(self, key: str, value: bytes, seconds: float) -> None:
         self._opened().set(key, value, expire=seconds)
+
+    def _set_limit(self) -> None:
+        self._opened().reset("size_limit", self.size_limit)
 
     def _close(self) -> None:
         if self._cache is not None:

@@ -27,9 +27,9 @@ providers:
   toy: {protocol: openai-chat, base_url: "http://127.0.0.1:5/v1", simulated: true, wildcard: true, auth: none}
 models:
   alpha/al-big: {tools: true, vision: true, documents: true, reasoning: true, structured: true, context: 200000,
-    claude_code_safe: true, codex_safe: true, classes: [fallback_safe, fast_code], price: {input: 3, output: 15}}
+    claude_code_safe: true, codex_safe: true, classes: [fallback_safe, fast_code], price: {input: 3, output: 15}, cache: {kind: automatic, seconds: 600, minimum: 100}}
   alpha/al-small: {tools: true, vision: true, reasoning: true, structured: true, context: 200000, claude_code_safe: true,
-    classes: [cheap_edit], price: {input: 1, output: 5}}
+    classes: [cheap_edit], price: {input: 1, output: 5}, cache: {kind: automatic, seconds: 600, minimum: 100}}
   "alpha/al-*": {tools: true, context: 100000}
   beta/be-big: {tools: true, vision: true, reasoning: true, structured: true, context: 400000, claude_code_safe: experimental,
     codex_safe: true, classes: [fallback_safe]}

@@ -16,14 +16,16 @@ from engine.pipeline import compile_pipeline
 from engine.policy.availability import availability_of
 from engine.policy.decide import decide
 from engine.policy.facts import complete, schema
+from engine.policy.load import load_text
 from engine.policy.model import Policy
 from engine.policy.replay import Record, Replay, Side, moved
-from engine.policy.spending import WARM_SECONDS
 from engine.store.event import decision_json
-from tests.policy.policies import policy, request
+from tests.policy.policies import ROWS, policy, request
 from tests.policy.test_difference import FACTS, POLICIES, STATES
 
 START = datetime(2026, 11, 23, 9, tzinfo=UTC)
+KEPT = policy().prompt_cache("alpha/al-big").seconds
+"""How long alpha's row says that it keeps prompts."""
 RATES = {"alpha/al-big": (3e-6, 0.3e-6), "alpha/al-small": (1e-6, 0.1e-6), "beta/be-big": (2e-6, 2e-6)}
 """USD per token, and per token read from a cache. An answer's token costs five times a prompt's."""
 
@@ -122,8 +124,7 @@ def test_kinds_of_change(kind: Any, fields: dict[str, Any], text: str, move: tup
 
 def changed(text: str) -> Policy:
     """The small catalogue with rows changed too."""
-    from engine.policy.load import load_text
-    from tests.policy.policies import ROUTE, ROWS
+    from tests.policy.policies import ROUTE
 
     rows = ROWS
     if text.startswith("providers"):
@@ -176,7 +177,7 @@ def test_budgets_follow_each_policy() -> None:
     found = replay(dear, cheap, records)
     assert (found.tallies["allowed"].count, found.drift) == (3, 0)
     next_day = record(cheap, 24 * 3600, budget__day_usd=0.0)
-    assert found.new.walk(found.books.new.facts(next_day.facts), {})[0].denial is None
+    assert found.new.walk(found.books.new.facts(next_day.facts, cheap.prompt_cache), {})[0].denial is None
 
 
 def test_budgets_grow_under_a_dearer_policy() -> None:
@@ -198,7 +199,7 @@ def test_sessions_know_the_model_that_would_have_served() -> None:
     records = [record(BASE, 0, session__id="s"), record(BASE, 1, session__id="s", session__model="alpha/al-big", session__cost_usd=0.1)]  # fmt: skip
     found = replay(BASE, cheap, records)
     assert found.touched == {"model": 2, "class": 1}
-    own = found.books.new.facts(records[1].facts)["session"]
+    own = found.books.new.facts(records[1].facts, cheap.prompt_cache)["session"]
     assert (own["model"], own["cost_usd"]) == ("alpha/al-small", pytest.approx(0.1 - 2 * 0.003))
 
 
@@ -207,7 +208,7 @@ def test_a_prefix_that_is_not_in_the_other_cache_costs() -> None:
     records = [
         record(BASE, 0, session__id="s", cached=900),
         record(BASE, 10, session__id="s", cached=900),
-        record(BASE, 20 + int(WARM_SECONDS), session__id="s", cached=900),
+        record(BASE, 20 + KEPT, session__id="s", cached=900),
     ]
     books = replay(BASE, CHEAP, records).books
     cold, warm = 1500 * 1e-6, (100 + 500) * 1e-6 + 900 * 0.1e-6
@@ -218,11 +219,30 @@ def test_a_prefix_that_is_not_in_the_other_cache_costs() -> None:
 def test_coming_back_to_a_cold_cache_costs_too() -> None:
     """A policy that changes models within a session pays for the prefix on both."""
     some = policy("routes: {fallback_safe: [{use: alpha/al-small, when: request.turns == 1}, requested]}\n")
-    gap = int(WARM_SECONDS) - 10
+    gap = KEPT - 10
     records = [record(BASE, n * gap, session__id="s", cached=900, turns=n) for n in range(3)]
     books = replay(BASE, some, records).books
     assert books.old_estimated_usd == 0.0
     assert books.cold_usd == pytest.approx(900 * (1e-6 - 0.1e-6) + 900 * (3e-6 - 0.3e-6))
+
+
+@pytest.mark.parametrize(
+    ("row", "warm"),
+    [
+        ("kind: automatic, seconds: 3600, minimum: 100", True),
+        ("kind: automatic, seconds: 60, minimum: 100", False),
+        ("kind: automatic, seconds: 3600, minimum: 5000", False),
+        ("kind: none", False),
+    ],
+)
+def test_how_long_a_prompt_stays_warm_is_the_rows_word(row: str, warm: bool) -> None:
+    """After ten minutes, by a promise of an hour or a minute, for longer prompts only, and by none at all."""
+    rows = ROWS.replace("kind: automatic, seconds: 600, minimum: 100", row)
+    some = load_text(rows + "routes: {fallback_safe: [alpha/al-small, requested]}\n", file="new.yaml")
+    records = [record(BASE, at, session__id="s", cached=900) for at in (0, 600)]
+    found = replay(BASE, some, records)
+    cold, read = 1500 * 1e-6, (100 + 500) * 1e-6 + 900 * 0.1e-6
+    assert found.books.new_usd == pytest.approx(cold + (read if warm else cold))
 
 
 STICKY = """routes:
@@ -233,7 +253,7 @@ STICKY = """routes:
 """
 
 
-@pytest.mark.parametrize(("gap", "stays"), [(20, True), (int(WARM_SECONDS) + 1, False)])
+@pytest.mark.parametrize(("gap", "stays"), [(20, True), (KEPT + 1, False)])
 def test_what_is_warm_follows_a_sides_own_decisions(gap: int, stays: bool) -> None:
     """A policy that went to another model finds its prompt warm there, for as long as it would be; recorded was the first one."""
     warm = {"session__warm": {"alpha/al-big": 900}, "session__warm_model": "alpha/al-big", "session__warm_tokens": 900}

@@ -112,7 +112,7 @@ def test_anything_odd_is_a_segment(protocol: str, fields: dict[str, Any]) -> Non
     """No request makes it fail or is changed by it, and marks point at segments."""
     before = orjson.dumps(fields)
     found = PROTOCOLS[protocol].segments(fields)
-    assert len(found.kinds) == len(found.values)
+    assert len(found.kinds) == len(found.values) == len(found.blocks)
     assert all(0 <= mark < len(found.kinds) for mark in found.marks)
     orjson.dumps(found.values)
     assert orjson.dumps(fields) == before

@@ -148,6 +148,21 @@ def test_breakpoints_find_only_what_ended_near_them() -> None:
     assert 0 < far < tokens(prompt(0))
 
 
+@pytest.mark.parametrize(("calls", "found"), [(4, True), (9, True), (10, False), (30, False)])
+def test_vendors_look_back_over_blocks(calls: int, found: bool) -> None:
+    """Parallel calls are many blocks in two messages: 9 calls and their results, and the text before them, are 19 and the mark's own."""
+    talk = Talk("a/marks")
+    talk.ask(before := prompt(1), 0)
+    body = prompt(2)
+    said, came = body["messages"][-2:]
+    said["content"] += [{"type": "tool_use", "id": f"c{n}", "name": "tool0", "input": {}} for n in range(calls)]
+    came["content"] = [{"type": "tool_result", "tool_use_id": f"c{n}", "content": "r"} for n in range(calls)]
+    came["content"][-1]["cache_control"] = {"type": "ephemeral"}
+    warm = talk.look(body, 1).warm["a/marks"]
+    assert (warm == tokens(before)) is found
+    assert warm > 512, "tools and system have a mark of their own"
+
+
 MOVES: list[tuple[str, Any, str]] = [
     ("a tool inserted", {"tools": 4}, "tools[3]"),
     ("a time of day in the system text", {"system": "It is 10:32."}, "system[0]"),

@@ -158,6 +158,24 @@ async def test_the_size_is_bounded(place: Place) -> None:
     assert 5 < number < 30
 
 
+@pytest.mark.parametrize("opened", [True, False], ids=["in use", "not opened yet"])
+async def test_the_size_can_change(opened: bool, place: Place) -> None:
+    """A new bound holds for what is kept from then on, larger or smaller, and is the one it is opened with."""
+    store = place.store()
+    if opened:
+        assert await store.get("k") is None
+    store.limit(8 << 20)
+    for number in range(100):
+        store.land(f"k{number}", bytes([number]) * 50_000, keep=3600)
+    assert await store.get("k0") == bytes([0]) * 50_000, "five megabytes fit now"
+    store.limit(1 << 20)
+    for number in range(100, 150):
+        store.land(f"k{number}", bytes([number]) * 50_000, keep=3600)
+    assert await store.get("k149") == bytes([149]) * 50_000
+    await store.close()
+    assert count(place.folder)[1] <= 1.2 * (1 << 20)
+
+
 async def test_clearing_and_counting(place: Place) -> None:
     assert clear(place.folder) == 0
     assert count(place.folder) == (0, 0)

@@ -28,7 +28,7 @@ def segments(body: JsonObject) -> Segments:
         _system(found, block)
     settings = [body[name] for name in ("tool_choice", "thinking") if body.get(name) is not None]
     if settings:
-        found.add("settings", settings)
+        found.add("settings", settings, 0)
     _messages(found, _list(body.get("messages")))
     if body.get("cache_control"):
         found.mark()
@@ -52,14 +52,16 @@ _PLAIN = frozenset({"type", "text", "cache_control"})
 
 def _messages(found: Segments, messages: list[Any]) -> None:
     leading = True
-    kinds, values, marks = found.kinds, found.values, found.marks
+    kinds, values, marks, blocks = found.kinds, found.values, found.marks, found.blocks
     for message in messages:
         if not isinstance(message, dict):
             found.add("message", message)
             continue
         role, content = message.get("role"), message.get("content")
         marked = False
+        count = 1
         if type(content) is list:
+            count = len(content)
             for block in content:
                 if type(block) is dict and "cache_control" in block:
                     content = [_bare(b) if type(b) is dict else b for b in content]
@@ -70,6 +72,7 @@ def _messages(found: Segments, messages: list[Any]) -> None:
         leading = leading and role != "assistant"
         kinds.append("instructions" if leading and _injected(role, content) else "message")
         values.append((role, content))
+        blocks.append(count)
         if marked:
             marks.append(len(kinds) - 1)
 

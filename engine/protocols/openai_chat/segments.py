@@ -17,7 +17,7 @@ def segments(body: JsonObject) -> Segments:
     for tool in tools if isinstance(tools, list) else ():
         found.add("tools", tool)
     if body.get("response_format") is not None:
-        found.add("settings", body["response_format"])
+        found.add("settings", body["response_format"], 0)
     messages = body.get("messages")
     leading = True
     for message in messages if isinstance(messages, list) else ():
@@ -27,10 +27,18 @@ def segments(body: JsonObject) -> Segments:
         role, content = message.get("role"), message.get("content")
         leading = leading and role in ("system", "developer")
         bare, marked = _bare(content)
-        found.add("system" if leading else "message", message if bare is content else {**message, "content": bare})
+        value = message if bare is content else {**message, "content": bare}
+        found.add("system" if leading else "message", value, _blocks(message, bare))
         if marked:
             found.mark()
     return found
+
+
+def _blocks(message: Any, content: Any) -> int:
+    """Content blocks that the message becomes where messages are made of blocks: its parts, and each call."""
+    calls = message.get("tool_calls")
+    parts = len(content) if type(content) is list else 1 if content else 0
+    return parts + (len(calls) if type(calls) is list else 0)
 
 
 def _bare(content: Any) -> tuple[Any, bool]:

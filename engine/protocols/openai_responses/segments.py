@@ -19,7 +19,7 @@ def segments(body: JsonObject) -> Segments:
         found.add("tools", tool)
     text = body.get("text")
     if isinstance(text, dict) and text.get("format") is not None:
-        found.add("settings", text["format"])
+        found.add("settings", text["format"], 0)
     if body.get("instructions") is not None:
         found.add("system", body["instructions"])
     asked = body.get("input")
@@ -32,7 +32,8 @@ def segments(body: JsonObject) -> Segments:
         if leading:
             kind = _leading(item)
             leading = kind != "message"
-        found.add(kind, item)
+        content = item.get("content") if isinstance(item, dict) else None
+        found.add(kind, item, len(content) if type(content) is list else 1)
     return found
 
 
