@@ -42,7 +42,9 @@ _TOOLS = (
 )  # fmt: skip
 
 
-class _Prose:
+class Prose:
+    """Text from a seeded generator."""
+
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
@@ -67,14 +69,14 @@ def small(model: str, *, stream: bool) -> bytes:
             "stream": stream,
             "system": "You answer briefly.",
             "messages": [{"role": "user", "content": "What does the function parse() in this module return?"}],
-            "tools": [_tool("Read", _Prose(1), 200)],
+            "tools": [_tool("Read", Prose(1), 200)],
         }
     )
 
 
 def agent(model: str, *, stream: bool, size: int = AGENT_BYTES) -> bytes:
     """An agent's turn of `size` bytes."""
-    prose = _Prose(7)
+    prose = Prose(7)
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": 32_000,
@@ -85,7 +87,7 @@ def agent(model: str, *, stream: bool, size: int = AGENT_BYTES) -> bytes:
             {"type": "text", "text": prose.text(2_500), "cache_control": {"type": "ephemeral"}},
         ],
         "messages": _history(prose),
-        "tools": [_tool(name, prose, 1_100) for name in _TOOLS],
+        "tools": agent_tools(prose),
         "metadata": {
             "user_id": '{"session_id":"5d1a3c52-7f10-4c7e-9c58-0c2f9a1f2b11","account_uuid":"","device_id":"d0"}'
         },
@@ -99,7 +101,7 @@ def agent(model: str, *, stream: bool, size: int = AGENT_BYTES) -> bytes:
     return orjson.dumps(body)
 
 
-def _history(prose: _Prose) -> list[dict[str, Any]]:
+def _history(prose: Prose) -> list[dict[str, Any]]:
     """A question and twenty turns, each a sentence, a call (every fifth turn two) and its results."""
     messages: list[dict[str, Any]] = [
         {
@@ -127,7 +129,12 @@ def _history(prose: _Prose) -> list[dict[str, Any]]:
     return messages
 
 
-def _tool(name: str, prose: _Prose, length: int) -> dict[str, Any]:
+def agent_tools(prose: Prose) -> list[dict[str, Any]]:
+    """25 tools with long descriptions and nested schemas."""
+    return [_tool(name, prose, 1_100) for name in _TOOLS]
+
+
+def _tool(name: str, prose: Prose, length: int) -> dict[str, Any]:
     return {
         "name": name,
         "description": prose.text(length),

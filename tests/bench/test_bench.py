@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.bench import bench_gateway, bodies
+from tests.bench import bench_gateway, bench_turns, bodies
+from tests.bench.growing import Session
 
 
 def test_the_agents_body_is_as_large_as_said() -> None:
@@ -30,3 +31,15 @@ def test_a_short_measurement_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench_gateway.main(["--rounds", "1", "--scale", "0.05", "--json"]) == 0
     cases = json.loads(capsys.readouterr().out)["cases"]
     assert {target for targets in cases.values() for target in targets} == {"bare", "sbgw"}
+
+
+def test_a_session_grows_by_its_turns_alone() -> None:
+    """Each request of the measured session begins with the messages of the one before, their breakpoints aside."""
+    for protocol, field in bench_turns.CONVERSATION.items():
+        session = Session(protocol, "m", 3)
+        before, after = (
+            json.loads(session.request(turn).replace(b',"cache_control":{"type":"ephemeral"}', b"")) for turn in (2, 3)
+        )
+        assert after[field][: len(before[field])] == before[field]
+        assert len(after[field]) > len(before[field])
+        assert {k: v for k, v in after.items() if k != field} == {k: v for k, v in before.items() if k != field}
