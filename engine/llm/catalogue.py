@@ -59,6 +59,8 @@ class Quirks:
     """Sent when the client set no limit and the protocol or the vendor's tiny default needs one."""
     tools_with_reasoning: bool = True
     """Chat: function tools together with an effort are accepted; if not, use another protocol of the provider."""
+    compaction: bool = False
+    """Responses: answers a `compaction_trigger` with a compaction item, and takes its own items back."""
     reasoning_outside_output: bool = False
     """Usage: completion tokens leave reasoning tokens out (xAI)."""
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -25,6 +25,8 @@ LARGEST = 256 * 1024
 """Characters of state that travel. Above that the envelope says only that there was more."""
 
 _HEAD = "sbgw1."
+_SUMMARY = "summary"
+"""Origin of an envelope's content that no provider has sealed: words, for whoever goes on with the conversation."""
 _MAC = 16
 _DIGEST = 9
 _LONGEST_HEADER = 4096
@@ -69,6 +71,11 @@ def bare_only(thinking: Thinking) -> Thinking | None:
     return None if is_ours(thinking.opaque) else thinking
 
 
+def bare_summary(state: str) -> str | None:
+    """What a compaction item's state stands for where no envelope can be opened: see `Target.unpacked`."""
+    return None if is_ours(state) else ""
+
+
 def session_mark(session: str) -> str:
     """How a session is named in a header: ids of clients are not written down in histories."""
     return _mark(session) if session else ""
@@ -106,6 +113,15 @@ class Envelopes:
         origin, provider, model, session, text_mark, flags, item_id = orjson.loads(_unpacked(header))
         state = Thinking("", held, redacted="r" in flags, summary="s" in flags, id=item_id, origin=origin)
         return Opened(Maker(provider, model, session), state, text_mark)
+
+    def seal_summary(self, text: str, maker: Maker) -> str:
+        """The summary of a conversation, for a client to keep in the conversation's place. What is above `LARGEST` is cut off."""
+        return self.seal(Thinking(opaque=text[:LARGEST], origin=_SUMMARY), Maker(maker.provider, maker.model)).opaque
+
+    def summary(self, opaque: str) -> str | None:
+        """The summary that `seal_summary` put in; None for everything else. Text: it belongs to no provider and no session."""
+        opened = self.open(opaque) if is_ours(opaque) else None
+        return opened.state.opaque if opened is not None and opened.state.origin == _SUMMARY else None
 
     def _mac(self, header: str, state: str) -> str:
         said = f"{header}.{state}".encode("utf-8", "surrogatepass")

@@ -12,7 +12,7 @@ from dataclasses import field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from engine.llm.catalogue import Model, Provider, Quirks
-from engine.llm.envelope import bare_only
+from engine.llm.envelope import bare_only, bare_summary
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.frozen import dataclass
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse, StopReason, Thinking, Usage
@@ -86,6 +86,8 @@ class Survey:
     requires: set[str] = field(default_factory=set)
     sealed: list[str] = field(default_factory=list)
     """Opaque reasoning state in the history, in envelopes of ours or bare; who made it is looked up, then it is dropped."""
+    compacted: list[str] = field(default_factory=list)
+    """State of the history's compaction items, sealed by their maker or by this gateway; looked up as `sealed` is."""
     newest_user_text: str = ""
     session: str = ""
     """A session id found in the body (Claude Code's metadata, Codex's prompt_cache_key), empty if none."""
@@ -107,6 +109,10 @@ class Target:
     """The session the request belongs to; sealed reasoning is bound to it."""
     take_back: Callable[[Thinking], Thinking | None] = bare_only
     """What of the history's sealed reasoning may go there: the block as its provider made it, None for what may not."""
+    unpacked: Callable[[str], str | None] = bare_summary
+    """What a compaction item's state stands for there: the summary that this gateway sealed in it, "" where the item goes as it
+    is, None where it may not go.
+    """
 
 
 @dataclass(slots=True, frozen=True)

@@ -22,7 +22,11 @@ from engine.llm.messages import Block, LLMRequest, Message, Thinking
 from engine.llm.names import sister
 
 FOREIGN = "thinking.foreign"
-"""The loss of what is left out here."""
+"""The loss of reasoning that is left out here."""
+COMPACTION = "compaction"
+"""The loss of a compaction item that is left out here: all that it stood for."""
+SUMMARY = "compaction.summary"
+"""The loss of a compaction that the model is asked for in words."""
 UNKNOWN = "unknown"
 """Maker of an envelope that does not open: another gateway's, or a forgery."""
 
@@ -83,6 +87,7 @@ class Returning:
     left_out: int = field(default=0)
     believed: list[str] = field(default_factory=list)
     """State that is the target's own as far as known."""
+    compactions_left_out: int = field(default=0)
 
     def __call__(self, thinking: Thinking) -> Thinking | None:
         """`thinking` with its state as the target's provider made it; None when that state may not go there."""
@@ -97,6 +102,15 @@ class Returning:
         if found is None or self.bare:
             self.left_out += 1
             return None
+        return found
+
+    def unpacked(self, state: str) -> str | None:
+        """See `Target.unpacked`. A provider that refuses an item is not asked again without it: it stands for too much."""
+        if is_ours(state):
+            found = self.envelopes.summary(state)
+        else:
+            found = None if self.makers.foreign(state, self.target.provider) else ""
+        self.compactions_left_out += found is None
         return found
 
     def _opened(self, thinking: Thinking) -> Thinking | None:
@@ -134,6 +148,10 @@ class Seals:
             elif provider := self.makers.of(state):
                 found.add(provider + "/")
         return sorted(found)[:64]
+
+    def compacted_by(self, states: Iterable[str]) -> list[str]:
+        """Who made the compaction items of a history, as `made_by` says it; those that hold a summary of ours anyone may read."""
+        return self.made_by(state for state in states if self.envelopes.summary(state) is None)
 
 
 def is_foreign(ref: str, provider: str, model: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.llm.catalogue import Model, Provider, Rate
 from engine.llm.losses import CARRIES, severity
-from engine.llm.returning import FOREIGN, is_foreign
+from engine.llm.returning import COMPACTION, FOREIGN, SUMMARY, is_foreign
 from engine.policy.decision import Candidate, Facts
 from engine.policy.resolve import Catalogue
 
@@ -69,7 +69,7 @@ class Resolver:
         """What the route's entries, but for those `skipped`, stand for, each model once, in order."""
         reasoning = bool(request["tools"]) and (request["thinking"] or request["effort"] != "")
         asked, client, requires = request["model"], request["protocol"], tuple(request["requires"])
-        makers = tuple(request["reasoning_by"])
+        makers = (*request["reasoning_by"], "", *request["compacted_by"])
         key = (id(route), route_class, asked, request["pinned_model"], client, requires, makers, reasoning, skipped)
         found = self._found.get(key)
         if found is None:
@@ -121,10 +121,16 @@ class Resolver:
     def _option(self, model: Model, entry: str, position: int, request: Facts, *, reasoning: bool) -> Option:
         provider = self._catalogue.providers[model.provider]
         protocol = protocol_of(model, provider, request["protocol"], reasoning=reasoning)
-        preserve = protocol == request["protocol"]
-        lost = losses_of(model, protocol, frozenset(request["requires"]), preserve=preserve)
+        own = protocol == request["protocol"]
+        requires = frozenset(request["requires"])
+        lost = losses_of(model, protocol, requires, preserve=own)
+        preserve = own and not (SUMMARY in requires and not model.quirks.compaction)
+        if own and not preserve:
+            lost |= {SUMMARY}
         if any(is_foreign(maker, model.provider, model.name) for maker in request["reasoning_by"]):
             lost |= {FOREIGN}
+        if any(is_foreign(maker, model.provider, model.name) for maker in request["compacted_by"]):
+            lost |= {COMPACTION}
         losses = sorted(lost)
         asked = request["model"]
         requested = model.name == asked or any(model.ref == named.ref for named in self._catalogue.serving(asked))

@@ -114,6 +114,7 @@ class FactContext:
     prefix: Mapping[str, Any] = field(default_factory=dict)
     """What is known of the prompt's beginning, by the names of `session` in the facts; absent ones have their defaults."""
     reasoning_by: Sequence[str] = ()
+    compacted_by: Sequence[str] = ()
 
 
 def build(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
@@ -204,6 +205,7 @@ def _request(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
         "last_role": survey.last_role,
         "requires": sorted(survey.requires)[:64],
         "reasoning_by": list(context.reasoning_by),
+        "compacted_by": list(context.compacted_by),
         "compaction": survey.compaction or context.identity.purpose == "compaction",
         "previous_response": survey.previous_response,
         "purpose": purpose(survey, context.identity),

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -22,9 +23,10 @@ from engine.llm.errors import ProviderError
 from engine.llm.messages import JsonObject, LLMRequest
 from engine.llm.protocol import StreamEncoder, Target, WireProtocol
 from engine.llm.replay import replay
-from engine.llm.returning import FOREIGN, Returning, refuses_state, returned
+from engine.llm.returning import COMPACTION, FOREIGN, SUMMARY, Returning, refuses_state, returned
 from engine.llm.sealing import SealingDecoder, seal_response
 from engine.policy.decision import Candidate
+from engine.protocols import compaction
 from engine.providers.heard import Heard
 from engine.stages.answer_check import AnswerCheck, answer_check
 from engine.stages.decode import parse
@@ -59,6 +61,8 @@ class _Translation:
     """The request without its messages: the tools' names are restored from it, the conversation need not be held."""
     sealing: tuple[Envelopes, Maker] | None = None
     """How reasoning state of the answer is sealed for the client; None where it passes as it is."""
+    compacting: bool = False
+    """The answer is a summary, to be handed over as the compaction item that the client asked for."""
 
 
 async def attempt(
@@ -78,13 +82,15 @@ async def attempt(
     target = target_of(exchange, candidate)
     maker = Maker(candidate.provider, candidate.model, target.session)
     take_back = services.seals.returning(maker, bare=candidate.ref in exchange.bare)
-    target = replace(target, take_back=take_back)
+    target = replace(target, take_back=take_back, unpacked=take_back.unpacked)
     check = answer_check(exchange, services, candidate, target, spare=spare)
     wire = services.protocols[candidate.protocol]
     stream = exchange.survey is not None and exchange.survey.stream and target.model.streaming
     outgoing, losses, translation = _outgoing(exchange, wire, target, candidate, stream=stream)
     if take_back.left_out:
         losses = [*losses, FOREIGN]
+    if take_back.compactions_left_out:
+        losses = [*losses, COMPACTION]
     if not candidate.preserve:
         translation = replace(translation, sealing=(services.seals.envelopes, maker))
     hinted = with_hints(exchange, services, wire, target, outgoing)
@@ -147,13 +153,17 @@ def _outgoing(
     del body
     assert isinstance(target.take_back, Returning)
     request = returned(request, target.take_back)
+    compacting = compaction.asked(request)
+    request = compaction.in_words(request, target.unpacked)
     outgoing, losses = wire.encode_request(request, target)
+    if compacting:
+        losses = [*losses, SUMMARY]
     outgoing["stream"] = stream
     slim = replace(request, messages=())
     encoder = None
     if asked_stream:
         encoder = exchange.wire.stream_encoder(model=request.model, answer_id=exchange.id, request=slim)
-    return outgoing, losses, _Translation(encoder, slim)
+    return outgoing, losses, _Translation(encoder, slim, compacting=compacting)
 
 
 def _headers(
@@ -240,6 +250,8 @@ async def _answer(
             decoder = wire.stream_decoder(quirks=target.quirks, request=translation.request)
             if translation.sealing is not None:
                 decoder = SealingDecoder(decoder, *translation.sealing)
+                if translation.compacting:
+                    decoder = compaction.PackingDecoder(decoder, partial(_sealed_summary, *translation.sealing))
             answer.events = await committed_events(upstream, decoder, heard)
         return answer
     raw = await upstream.read()
@@ -253,11 +265,17 @@ async def _answer(
     response = wire.decode_response(parsed, quirks=target.quirks, request=translation.request)
     if translation.sealing is not None:
         response = seal_response(response, *translation.sealing)
+        if translation.compacting:
+            response = compaction.packed(response, partial(_sealed_summary, *translation.sealing))
     if encoder is None:
         answer.response = response
     else:
         answer.events = once(replay(response))
     return answer
+
+
+def _sealed_summary(envelopes: Envelopes, maker: Maker, summary: str) -> str:
+    return envelopes.seal_summary(summary, maker)
 
 
 async def _error_body(upstream: Upstream) -> bytes:

@@ -70,6 +70,7 @@ def prepare(exchange: Exchange, services: Services) -> None:
             secrets=_secrets(exchange, services, body),
             prefix=warm_facts(look, policy.rates) if look is not None else {},
             reasoning_by=services.seals.made_by(survey.sealed) if survey.sealed else (),
+            compacted_by=services.seals.compacted_by(survey.compacted) if survey.compacted else (),
         ),
         policy,
     )
@@ -79,6 +80,7 @@ def prepare(exchange: Exchange, services: Services) -> None:
     # The newest text was read by the signals; it is not needed again and never recorded.
     survey.newest_user_text = ""
     survey.sealed.clear()
+    survey.compacted.clear()
     exchange.case = begin(
         policy, exchange.facts, services.health.availability(policy, services.credentials, exchange.login)
     )

@@ -98,6 +98,10 @@ def usage(body: Mapping[str, Any], history: list[Any], answer: Answer, cache: Pr
 def output(body: Mapping[str, Any], talk: Conversation, answer: Answer, seals: Seals) -> list[dict[str, Any]]:
     """The answer's items."""
     made: list[dict[str, Any]] = []
+    given = body["input"]
+    if isinstance(given, list) and given[-1].get("type") == "compaction_trigger":
+        its_id = item_id("cmp")
+        return [{"id": its_id, "type": "compaction", "encrypted_content": seals.encrypt(its_id)}]
     if talk.thinks and answer.thinking:
         item = {"id": item_id("rs"), "type": "reasoning", "summary": []}
         if talk.shows_thinking:
@@ -210,6 +214,9 @@ def stream(response: dict[str, Any], events: Events | None = None) -> Iterator[b
                 yield from _reasoning(events, index, item)
             case "message":
                 yield from _message(events, index, item)
+            case "compaction":
+                yield events.frame({"type": "response.output_item.added", "item": item, "output_index": index})
+                yield events.frame({"type": "response.output_item.done", "item": item, "output_index": index})
             case _:
                 yield from _call(events, index, item)
     yield events.frame({"type": f"response.{response['status']}", "response": response})

@@ -357,8 +357,12 @@ def _pairs(history: list[Any]) -> None:
 
 
 def _reasoning(body: Mapping[str, Any], history: list[Any], context: Context) -> None:
-    """Reasoning items are this vendor's own, and each is followed by what it led to."""
+    """Reasoning and compaction items are this vendor's own, and reasoning is followed by what it led to."""
     for index, item in enumerate(history):
+        if item.get("type") == "compaction" and (why := context.seals.decrypt(item["encrypted_content"])):
+            raise Refusal(f"The compaction item could not be verified. Reason: {why}", code="invalid_encrypted_content")
+        if item.get("type") == "compaction_trigger" and index + 1 < len(history):
+            raise Refusal("A compaction_trigger must be the last input item.", param="input")
         if item.get("type") != "reasoning":
             continue
         item_id, sealed = item.get("id", ""), item.get("encrypted_content")

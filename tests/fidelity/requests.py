@@ -328,7 +328,7 @@ FIELDS: dict[str, set[str]] = {
 KINDS: dict[str, set[str]] = {
     "input_audio": {"audio"},
     "compaction": {"compaction"},
-    "compaction_trigger": {"compaction"},
+    "compaction_trigger": {"compaction.summary"},
     "compaction_summary": {"compaction"},
     "item_reference": {"previous_response"},
     "tool_reference": {"tool_search"},

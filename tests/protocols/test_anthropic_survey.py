@@ -149,7 +149,11 @@ def test_sessions(user: str, session: str) -> None:
             {"messages": content({"type": "server_tool_use"}, {"type": "novelty"})},
             {"server_tool.result", "unknown_block"},
         ),
-        ({"messages": content({"type": "compaction"}, {"type": "container_upload"})}, {"compaction", "container"}),
+        (
+            {"messages": content({"type": "compaction", "content": "Short."}, {"type": "container_upload"})},
+            {"container"},
+        ),
+        ({"messages": content({"type": "compaction", "encrypted_content": "x"})}, {"compaction"}),
         ({"messages": content({"type": "image", "source": {"type": "file"}})}, {"image", "container"}),
         (
             {"messages": content({"type": "document", "source": {}, "citations": {"enabled": True}})},
@@ -173,9 +177,12 @@ def test_required_codes(fields: dict[str, Any], codes: set[str]) -> None:
     ],
 )
 def test_compaction_is_recognised_conservatively(text: str, expected: bool) -> None:
-    """Only the newest text of the user counts, and only the wording of such calls."""
+    """Only the newest text of the user counts, after an answer at least, and only the wording of such calls."""
     result = {"type": "tool_result", "tool_use_id": "a", "content": "x"}
-    assert expected == survey(content(result, {"type": "text", "text": text})).compaction
+    asks = content(result, {"type": "text", "text": text})
+    spoken = content({"type": "text", "text": "ok"}, role="assistant")
+    assert expected == survey([*spoken, *asks]).compaction
+    assert not survey(asks).compaction
     assert not survey(
         [*content({"type": "text", "text": text}), *content({"type": "text", "text": "ok"}, role="assistant")]
     ).compaction

@@ -26,6 +26,8 @@ _OLD_SESSION = re2.compile(r"_session_([0-9a-fA-F-]{36})$")
 _COMPACTION = re2.compile(
     r"(?i)\b(?:create|write|provide|produce)\s+(?:a|an)\s+(?:\w+,?\s+){0,3}summary\s+of\s+(?:the|our|this)\s+conversation"
 )
+"""How Claude Code asks for a summary (2.1.330, run: its last text, behind the results of the last calls, says so in its first
+kilobyte). A header tells nothing: the beta that comes with the call comes with others, too."""
 _COMPACTION_HEAD = 4096
 _INJECTED = "<system-reminder>"
 
@@ -232,7 +234,7 @@ def _messages(found: Survey, messages: list[Any]) -> None:
     _newest_turn(found, messages[newest:], messages[newest - 1] if newest else {})
     found.last_role = "tool" if found.tool_results else role
     found.newest_user_text = newest_user_text(messages)
-    found.compaction = _is_compaction(messages[-1])
+    found.compaction = turns > 0 and _is_compaction(messages[-1])
 
 
 def _newest_turn(found: Survey, messages: list[JsonObject], answer: JsonObject) -> None:
@@ -358,6 +360,12 @@ def _thinking_block(found: Survey, block: JsonObject) -> None:
     found.requires.add("thinking.signature")
 
 
+def _compacted(found: Survey, block: JsonObject) -> None:
+    """Readable text is carried as text; a compaction that failed has none and stands for nothing."""
+    if block.get("encrypted_content") and not block.get("content"):
+        found.requires.add(block_loss("compaction"))
+
+
 def _other(found: Survey, block: JsonObject) -> None:
     found.requires.add(block_loss(str(block.get("type"))))
 
@@ -369,6 +377,7 @@ _BLOCKS: dict[str, Callable[[Survey, JsonObject], None]] = {
     "tool_result": _tool_result,
     "thinking": _thinking_block,
     "redacted_thinking": _thinking_block,
+    "compaction": _compacted,
 }
 
 

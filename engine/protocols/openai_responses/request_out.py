@@ -11,6 +11,7 @@ from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject, LLMRequest, OutputFormat
 from engine.llm.protocol import Target
 from engine.protocols.bounds import LONGEST_USER, PLAIN_TIERS, openai_tier, short
+from engine.protocols.compaction import items_in_words
 from engine.protocols.efforts import EFFORTS, effort_of_budget, nearest_effort
 from engine.protocols.openai_responses.items_out import Items, taken_back
 from engine.protocols.openai_responses.tools import write_choice, write_tools
@@ -69,12 +70,16 @@ def _choice(request: LLMRequest, quirks: Quirks, names: ToolNames, body: JsonObj
 
 
 def rewrite(body: JsonObject, target: Target) -> JsonObject:
-    """See `WireProtocol.rewrite`. Reasoning of another provider is taken out, bare or in an envelope of ours."""
+    """See `WireProtocol.rewrite`. Reasoning of another provider is taken out, bare or in an envelope of ours.
+    So is its compaction item, where a policy allows that loss; a summary of ours is said as text.
+    """
     quirks = target.quirks
     out = {**body, "model": target.model.name}
     given = body.get("input")
-    if isinstance(given, list) and (kept := taken_back(given, target.take_back)) is not given:
-        out["input"] = kept
+    if isinstance(given, list):
+        kept = items_in_words(taken_back(given, target.take_back), target.unpacked)
+        if kept is not given:
+            out["input"] = kept
     asked = body.get("reasoning")
     if isinstance(asked, dict) and (effort := text(asked.get("effort"))):
         out["reasoning"] = {**asked, "effort": nearest_effort(effort, quirks.efforts)}

@@ -15,7 +15,9 @@ from engine.llm.envelope import is_ours
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
+from engine.llm.returning import COMPACTION, SUMMARY
 from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, out_of_range
+from engine.protocols.compaction import ITEM, TRIGGER
 from engine.protocols.openai_responses.reasoning import OWN_ID
 from engine.protocols.openai_responses.words import FIELD_CODES, made_by_model, text
 from engine.protocols.unshared import block_loss, tool_loss
@@ -233,10 +235,21 @@ def _special(found: Survey, item: JsonObject, kind: str, names: list[str]) -> st
     if kind == "configuration_update":
         found.requires |= {"effort", "effort.word"}
         return ""
-    found.requires.add(block_loss(kind))
+    if kind == ITEM:
+        _compacted(found, item.get("encrypted_content"))
+        return "user"
+    found.requires.add(SUMMARY if kind == TRIGGER else block_loss(kind))
     if made_by_model(kind):
         return "assistant"
     return "tool" if kind.endswith("_output") else "user"
+
+
+def _compacted(found: Survey, state: Any) -> None:
+    if isinstance(state, str):
+        found.compacted.append(state)
+        if is_ours(state):
+            return  # whether it can be read is known by its maker
+    found.requires.add(COMPACTION)
 
 
 _PART_CODES: Mapping[Any, str] = {"input_image": "image", "input_file": "document", "input_audio": "audio"}

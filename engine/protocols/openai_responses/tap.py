@@ -55,8 +55,8 @@ class Tap:
         return self._known
 
     def _item(self, data: str) -> None:
-        """Of a finished item only reasoning is read, for its state; the last event does not always repeat it."""
-        if '"reasoning"' not in data:
+        """Of a finished item only reasoning and compaction are read, for their state; the last event does not always repeat it."""
+        if '"reasoning"' not in data and '"compaction"' not in data:
             return
         try:
             item = orjson.loads(data).get("item")
@@ -122,8 +122,8 @@ def tapped(response: JsonObject, quirks: Quirks) -> Tapped:
 
 
 def reasoning_states(output: Any) -> tuple[str, ...]:
-    """What stands for the state of reasoning items: the sealed content, else the id under which the provider keeps it."""
-    items = (item for item in entries(output) if item.get("type") == "reasoning")
+    """What stands for the state of reasoning and compaction items: the sealed content, else the id under which the provider keeps it."""
+    items = (item for item in entries(output) if item.get("type") in ("reasoning", "compaction"))
     return tuple(state for item in items if (state := text(item.get("encrypted_content") or item.get("id"))))
 
 
