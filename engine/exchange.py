@@ -82,6 +82,8 @@ class Attempt:
     """Its share of the provider's limits."""
     spent: Usage | None = None
     """What its provider counted for an answer that was not taken."""
+    key: str = ""
+    """The variable that held the key, of a provider that has several."""
     hints: tuple[str, ...] = ()
     """What was added for the provider's prompt cache: `marks newest long key affinity`."""
     heard: Heard = field(default_factory=Heard)

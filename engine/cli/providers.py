@@ -92,12 +92,14 @@ def _remembered(policy: str | None, state: Path) -> list[JsonObject]:
 
 
 def _cells(row: JsonObject) -> Iterator[list[str]]:
-    """The provider's line, and one for each model that is not as well as its provider."""
+    """The provider's line, one for each key if it has several, and one for each model that is not as well as its provider."""
     limits = ", ".join(f"{name} {used['used']:,}/{used['limit']:,}" for name, used in row["limits"].items())
     yield [row["provider"], "", "yes" if row["key"] else "-", *_condition(row), limits]
+    for key in row.get("keys", ()):
+        yield ["", "", key["key"], *_condition({"latencyMs": 0, "errorRate": 0, **key}), ""]
     for model in row["models"]:
         if model["state"] != "closed" or not model["healthy"]:
-            yield ["", model["model"], "", *_condition(model), ""]
+            yield ["", model["model"], model.get("key", ""), *_condition(model), ""]
 
 
 def _condition(place: JsonObject) -> list[str]:

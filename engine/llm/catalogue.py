@@ -160,6 +160,8 @@ class Provider:
     """How our key is sent; `client` passes the caller's own credential on to this vendor and to nobody else."""
     api_key_env: tuple[str, ...] = ()
     """Environment variables that may hold the key; the first one set is used. Empty: none is needed."""
+    spare_key_env: tuple[str, ...] = ()
+    """Environment variables of further keys of the same provider, each used while those before it step back."""
     url_env: Mapping[str, str] = field(default_factory=dict)
     """Placeholders in a base URL → environment variable (Cloudflare's account id)."""
     local: bool = False

@@ -47,6 +47,8 @@ class Effect:
     """Seconds for which `scope` steps back at once, where the provider names no time of its own."""
     breaks: bool = False
     """Counts on the breaker of `scope`, which steps back after several of them."""
+    other_key: bool = False
+    """Another key of the same provider may be allowed what this one is not: it is asked before any other provider."""
     permanent: bool = False
     """The same request will not do later either, or not soon: clients are told not to repeat it."""
 
@@ -56,11 +58,11 @@ EFFECTS: Mapping[Meaning, Effect] = {
     "content_policy": Effect(400, "none", permanent=True),
     "context_length": Effect(400, "larger", permanent=True),
     "incompatible": Effect(400, "any", permanent=True),
-    "authentication": Effect(502, "any", scope="key", cool_down=300.0, permanent=True),
-    "permission": Effect(403, "any", scope="model", cool_down=600.0, permanent=True),
+    "authentication": Effect(502, "any", scope="key", cool_down=300.0, other_key=True, permanent=True),
+    "permission": Effect(403, "any", scope="model", cool_down=600.0, other_key=True, permanent=True),
     "not_found": Effect(404, "any", scope="model", cool_down=600.0, permanent=True),
-    "rate_limit": Effect(429, "any", "told", scope="model", cool_down=10.0),
-    "quota": Effect(429, "any", scope="key", cool_down=600.0, permanent=True),
+    "rate_limit": Effect(429, "any", "told", scope="model", cool_down=10.0, other_key=True),
+    "quota": Effect(429, "any", scope="key", cool_down=600.0, other_key=True, permanent=True),
     "overloaded": Effect(529, "any", "yes", scope="model", breaks=True),
     "broken": Effect(502, "any", "yes", scope="model", breaks=True),
     "server_error": Effect(502, "any", "yes", scope="model", breaks=True),

@@ -10,7 +10,7 @@ Whoever steps back goes behind the healthy ones. Nobody is ever shut out: with n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.llm.errors import ProviderError
@@ -62,8 +62,27 @@ class Health:
 
     def admits(self, place: Place) -> bool:
         """Whether `place` is worth an attempt before others are asked: well, or recovering with room for one more."""
-        now, known = self._monotonic(), self._wards.get(place.provider, {})
+        return self._admits(place, self._monotonic())
+
+    def pick(self, provider: str, keys: Sequence[str], model: str) -> tuple[Place, bool]:
+        """(where `model` is asked: with the first of `keys` that is well, else with the one that is soonest; whether it is well)."""
+        return self._pick(provider, keys, model, self._monotonic())
+
+    def _pick(self, provider: str, keys: Sequence[str], model: str, now: float) -> tuple[Place, bool]:
+        places = [Place(provider, key, model) for key in keys]
+        for place in places:
+            if self._admits(place, now):
+                return place, True
+        return min(places, key=lambda place: self._until(place, now)), False
+
+    def _admits(self, place: Place, now: float) -> bool:
+        known = self._wards.get(place.provider, {})
         return all(known.get(where, _NEW).ready(now) for where in place.wider())
+
+    def _until(self, place: Place, now: float) -> float:
+        """When `place` is worth a try again."""
+        known = self._wards.get(place.provider, {})
+        return max(known.get(where, _NEW).until(now) for where in place.wider())
 
     def begin(self, place: Place) -> Trial:
         """An attempt at `place`. Tell how it went: `answered`, `failed` or `left`, and `failed` after `answered` too."""
@@ -182,28 +201,29 @@ class Health:
             if provider is None:
                 continue
             known = self._wards.get(name, {})
-            missing, key = credentials.missing(provider), identity(provider, credentials, login)
-            whole, mine = known.get(Place(name), _NEW), known.get(Place(name, key), _NEW)
+            missing, keys = credentials.missing(provider), identities(provider, credentials, login)
+            whole, well = known.get(Place(name), _NEW), self._pick(name, keys, "", now)[1]
             states[name] = ProviderState(
                 key=not missing,
                 missing=missing,
-                healthy=whole.ready(now) and mine.ready(now),
+                healthy=well,
                 state=whole.breaker.state(now),
                 latency_p50_ms=whole.latency_ms,
                 error_rate=whole.error_rate(now),
                 limited=self._limits is not None and self._limits.wait(provider) > 0,
             )
-            for place, ward in known.items():
-                if place.model and place.key == key:
-                    states[f"{name}/{place.model}"] = ProviderState(
-                        key=not missing,
-                        missing=missing,
-                        healthy=states[name].healthy and ward.ready(now),
-                        state=max(states[name].state, ward.breaker.state(now), key=_WORSE.index),
-                        latency_p50_ms=ward.latency_ms,
-                        error_rate=ward.error_rate(now),
-                        limited=states[name].limited,
-                    )
+            for model in {place.model: None for place in known if place.model and place.key in keys}:
+                place, well = self._pick(name, keys, model, now)
+                ward = known.get(place, _NEW)
+                states[f"{name}/{model}"] = ProviderState(
+                    key=not missing,
+                    missing=missing,
+                    healthy=well,
+                    state=max(states[name].state, ward.breaker.state(now), key=_WORSE.index),
+                    latency_p50_ms=ward.latency_ms,
+                    error_rate=ward.error_rate(now),
+                    limited=states[name].limited,
+                )
         return states
 
     def _note_dues(self, policy: Policy, names: Iterable[str], now: float) -> None:
@@ -221,25 +241,31 @@ class Health:
         now = self._monotonic()
         rows: list[JsonObject] = []
         for name, provider in policy.providers.items():
-            mine = credentials.digest(provider)
+            wards, keys = self._wards.get(name, {}), identities(provider, credentials, "")
             known = [
                 (place, ward)
-                for place, ward in self._wards.get(name, {}).items()
-                if place == Place(name) or place.key == mine or provider.auth == "client"
+                for place, ward in wards.items()
+                if place == Place(name) or place.key in keys or provider.auth == "client"
             ]
-            whole = next((ward for place, ward in known if place == Place(name)), _NEW)
+            whole = wards.get(Place(name), _NEW)
+            # Of several keys the one that is asked next speaks for the provider; of callers' logins, all do.
+            now_asked = (
+                self._pick(name, keys, "", now)[0].wider() if len(keys) > 1 else (p for p, _ in known if not p.model)
+            )
             rows.append(
                 {
                     "provider": name,
                     "enabled": provider.enabled,
                     "key": not credentials.missing(provider),
-                    **self._told([ward for place, ward in known if not place.model], now),
+                    **self._told([wards.get(place, _NEW) for place in now_asked], now),
+                    **self._told_keys(provider, credentials, now),
                     "latencyMs": whole.latency_ms,
                     "errorRate": whole.error_rate(now),
                     "limits": self._limits.report(provider) if self._limits is not None else {},
                     "models": [
                         {
                             "model": place.model,
+                            **_labelled(credentials.label(provider, place.key)),
                             **self._told([ward], now),
                             "latencyMs": ward.latency_ms,
                             "errorRate": ward.error_rate(now),
@@ -250,6 +276,14 @@ class Health:
                 }
             )
         return rows
+
+    def _told_keys(self, provider: Provider, credentials: Credentials, now: float) -> JsonObject:
+        """Each key of a provider that has several, by the name of its variable."""
+        keys, known = credentials.keys(provider), self._wards.get(provider.name, {})
+        if len(keys) < 2:
+            return {}
+        wards = [known.get(Place(provider.name, key.digest), _NEW) for key in keys]
+        return {"keys": [{"key": k.env, **self._told([w], now)} for k, w in zip(keys, wards, strict=True)]}
 
     def _told(self, wards: list[Ward], now: float) -> JsonObject:
         """State, reason and until when, of places that hold together."""
@@ -262,6 +296,15 @@ class Health:
         }
 
 
-def identity(provider: Provider, credentials: Credentials, login: str) -> str:
-    """Which credential an attempt at `provider` uses: the caller's own where the row takes that, else ours."""
-    return login if provider.auth == "client" else credentials.digest(provider)
+def identities(provider: Provider, credentials: Credentials, login: str) -> tuple[str, ...]:
+    """Credentials that an attempt at `provider` may use, by digest: the caller's own where the row takes that, else ours.
+
+    One at least: the empty one, where none is needed or none is there.
+    """
+    if provider.auth == "client":
+        return (login,)
+    return tuple(key.digest for key in credentials.keys(provider)) or ("",)
+
+
+def _labelled(key: str) -> JsonObject:
+    return {"key": key} if key else {}

@@ -96,7 +96,7 @@ async def attempt(
     hinted = with_hints(exchange, services, wire, target, outgoing)
     record.hints = hinted.hints
     payload = orjson.dumps(hinted.body)
-    headers = hinted.headers | _headers(exchange, services, wire, target, candidate)
+    headers = hinted.headers | _headers(exchange, services, wire, target, record)
     del outgoing, hinted
     exchange.digest = hashlib.sha256(payload).hexdigest()
     deadline = target.provider.timeouts.first_event + target.provider.timeouts.connect
@@ -167,10 +167,10 @@ def _outgoing(
 
 
 def _headers(
-    exchange: Exchange, services: Services, wire: WireProtocol, target: Target, candidate: Candidate
+    exchange: Exchange, services: Services, wire: WireProtocol, target: Target, record: Attempt
 ) -> dict[str, str]:
     """Request headers for the provider: what may pass from the client, the row's own, the credential last."""
-    provider = target.provider
+    provider, candidate = target.provider, record.candidate
     headers = {"user-agent": f"sbgw/{__version__}"}
     if candidate.preserve:
         prefixes = _PASSED[wire.name]
@@ -186,7 +186,8 @@ def _headers(
     )
     if provider.auth == "client":
         return headers | _callers_own(exchange, candidate)
-    return headers | wire.auth_headers(provider, services.credentials.key(provider))
+    key = services.credentials.key(provider, record.trial.place.key if record.trial is not None else "")
+    return headers | wire.auth_headers(provider, key)
 
 
 def _callers_own(exchange: Exchange, candidate: Candidate) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """dispatch: try the candidates in the policy's order until one begins to answer.
 
 What a failure leads to stands in `engine.llm.meanings`. A request's own fault never travels to another vendor. Everything else
-falls back, before the first content only. With one candidate left, a short failure is tried again there: an agent in front
+falls back, before the first content only; what another key of the same provider may be allowed, to that first. With one candidate left, a short failure is tried again there: an agent in front
 would do the same, with a whole new request. One deadline and one number of attempts hold for all of it.
 """
 
@@ -16,9 +16,8 @@ from engine.llm.errors import ClientError, PolicyError, ProviderError
 from engine.llm.meanings import EFFECTS, TELLING
 from engine.llm.returning import refuses_state
 from engine.policy.decision import Candidate
-from engine.providers.health import identity
-from engine.providers.ward import Place
 from engine.stages.attempt import attempt
+from engine.stages.choice import choose, other_key, prompt_tokens
 from engine.stages.stage import Stage
 
 _RETRIES = 2
@@ -40,8 +39,8 @@ class Dispatch(Stage):
         deadline = services.monotonic() + fallback.total_seconds
         failures: list[ProviderError] = []
         queue = list(exchange.decision.chain)
-        wait, retries = 0.0, 0
-        while queue and len(exchange.attempts) < fallback.attempts + len(exchange.bare):
+        wait, retries, keys = 0.0, 0, 0
+        while queue and len(exchange.attempts) < fallback.attempts + len(exchange.bare) + keys:
             if wait:
                 await services.sleep(wait)
             candidate, error = await self._next(exchange, services, queue, wait, deadline)
@@ -55,6 +54,10 @@ class Dispatch(Stage):
                 wait = 0.0
                 continue
             effect = EFFECTS[error.meaning]
+            if effect.other_key and other_key(exchange, services, candidate) and services.monotonic() < deadline:
+                queue.insert(0, candidate)
+                wait, keys = 0.0, keys + 1
+                continue
             if effect.other == "none" or error.meaning not in fallback.on:
                 break
             if effect.other == "larger":
@@ -76,7 +79,7 @@ class Dispatch(Stage):
         self, exchange: Exchange, services: Services, queue: list[Candidate], waited: float, deadline: float
     ) -> tuple[Candidate, ProviderError | None]:
         """One attempt, at the first of `queue` that is fit for one now, which leaves it; recorded. No error: it answers."""
-        at, full = _first_fit(exchange, services, queue)
+        at, place, full = choose(exchange, services, queue)
         candidate, passed_over = queue[at], tuple(earlier.ref for earlier in queue[:at])
         began = services.monotonic()
         record = Attempt(candidate, started_ms=(began - exchange.started) * 1000, waited_ms=waited * 1000)
@@ -91,8 +94,10 @@ class Dispatch(Stage):
             return candidate, error
         del queue[at]
         record.passed_over = passed_over
-        trial = record.trial = services.health.begin(_place(exchange, services, candidate))
-        record.taken = services.limits.take(exchange.policy.providers[candidate.provider], _tokens(exchange))
+        provider = exchange.policy.providers[candidate.provider]
+        trial = record.trial = services.health.begin(place)
+        record.key = services.credentials.label(provider, place.key)
+        record.taken = services.limits.take(provider, prompt_tokens(exchange))
         try:
             exchange.answer = await attempt(
                 exchange, services, candidate, record, left=deadline - began, spare=_spare(exchange, queue)
@@ -105,7 +110,9 @@ class Dispatch(Stage):
             error.provider = candidate.provider
             services.health.failed(trial, error)
             if error.meaning == "authentication":  # nobody would see it while another provider answers
-                services.log("credential_refused", provider=candidate.provider, login=bool(exchange.login))
+                services.log(
+                    "credential_refused", provider=candidate.provider, key=record.key, login=bool(exchange.login)
+                )
             services.limits.settle(record.taken, 0)
             return candidate, error
         except BaseException as error:
@@ -118,31 +125,6 @@ class Dispatch(Stage):
         exchange.first_event_ms = (now - exchange.started) * 1000
         services.health.answered(trial, record.first_event_ms)
         return candidate, None
-
-
-def _first_fit(exchange: Exchange, services: Services, queue: list[Candidate]) -> tuple[int, float]:
-    """(which of `queue` to ask now, seconds until it may be).
-
-    The first that is well; else the first that has room in its row's limits, for nobody is shut out for being unwell; else the
-    one that has room soonest.
-    """
-    tokens = _tokens(exchange)
-    waits = [services.limits.wait(exchange.policy.providers[candidate.provider], tokens) for candidate in queue]
-    for at, candidate in enumerate(queue):
-        if not waits[at] and services.health.admits(_place(exchange, services, candidate)):
-            return at, 0.0
-    least = min(waits)
-    return waits.index(least), least
-
-
-def _tokens(exchange: Exchange) -> int:
-    """What the prompt is taken to need of a limit, until the answer tells."""
-    return int(exchange.facts["estimate"]["input_tokens"])
-
-
-def _place(exchange: Exchange, services: Services, candidate: Candidate) -> Place:
-    provider = exchange.policy.providers[candidate.provider]
-    return Place(provider.name, identity(provider, services.credentials, exchange.login), candidate.model)
 
 
 def _spare(exchange: Exchange, queue: list[Candidate]) -> bool:

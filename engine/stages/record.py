@@ -183,6 +183,7 @@ def _attempt(attempt: Attempt) -> AttemptEvent:
         waited_ms=round(attempt.waited_ms, 2),
         passed_over=attempt.passed_over,
         hints=attempt.hints,
+        key=attempt.key,
     )
 
 
@@ -207,6 +208,7 @@ def _remember(exchange: Exchange, services: Services) -> None:
         cost_usd=exchange.bill.total_usd if exchange.bill else None,
         invalid_calls=exchange.calls.invalid if exchange.calls else 0,
         output_tokens=usage.output_tokens if usage else None,
+        key=exchange.attempts[-1].key if exchange.answer is not None and exchange.attempts else "",
     )
     if exchange.prefix is not None and exchange.answer is not None and not exchange.cache_hit:
         ref = exchange.answer.candidate.ref

@@ -49,6 +49,8 @@ class AttemptEvent:
     """`provider/model` of those whose turn it was, but which were failing or at a limit."""
     hints: tuple[str, ...] = ()
     """What was added for the provider's prompt cache: `marks newest long key affinity`."""
+    key: str = ""
+    """The variable that held the key, of a provider that has several."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -27,6 +27,8 @@ class SessionHistory:
     """Turns in a row whose newest tool results held an error."""
     model: str = ""
     """`provider/name` that served last."""
+    key: str = ""
+    """The variable that held the key it served with, if its provider has several."""
     cost_usd: float = 0.0
     invalid_calls: int = 0
     """Tool calls of models that fitted nothing the request offered, shown to the agent or not."""
@@ -67,8 +69,11 @@ class Sessions:
         invalid_calls: int = 0,
         output_tokens: int | None = None,
         prompt: str = "",
+        key: str = "",
     ) -> None:
-        """A request of `session` has ended; `model` is empty when nothing answered. `prompt`: see `prompt_digest`."""
+        """A request of `session` has ended; `model` is empty when nothing answered, `key` when its provider has not several.
+        `prompt`: see `prompt_digest`.
+        """
         if not session:
             return
         before = self.get(session)
@@ -80,6 +85,7 @@ class Sessions:
             requests=before.requests + 1,
             tool_errors=streak,
             model=model or before.model,
+            key=key or before.key,
             cost_usd=before.cost_usd + (cost_usd or 0.0),
             invalid_calls=before.invalid_calls + invalid_calls,
             answers=before.answers + (output_tokens is not None),

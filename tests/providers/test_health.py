@@ -58,7 +58,7 @@ def failure(meaning: Meaning, wait: float | None = None) -> ProviderError:
 
 
 def place(name: str = "one", model: str = "m", key: str | None = None) -> Place:
-    ours = KEYS.digest(POLICY.providers[name]) if name in POLICY.providers else ""
+    ours = KEYS.keys(POLICY.providers[name])[0].digest if name in POLICY.providers else ""
     return Place(name, ours if key is None else key, model)
 
 

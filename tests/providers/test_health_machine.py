@@ -24,7 +24,7 @@ routes: {fallback_safe: [one/m, one/n, two/m]}
 """
 )
 KEYS = Credentials(POLICY.providers.values(), {"ONE_KEY": "j"})
-OURS = KEYS.digest(POLICY.providers["one"])
+OURS = KEYS.keys(POLICY.providers["one"])[0].digest
 LOGINS = ("aaaa", "bbbb")
 PLACES = [Place("one", OURS, "m"), Place("one", OURS, "n"), *(Place("two", login, "m") for login in LOGINS)]
 MEANINGS: list[Meaning] = list(EFFECTS)

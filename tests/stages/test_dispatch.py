@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.providers.ward import Place
 from tests.emulator import Emulator, Fault
 from tests.emulator.models import Model
 from tests.judge import judged
@@ -348,8 +349,13 @@ async def test_a_candidate_that_broke_meanwhile_is_passed_over_and_named(two: Tw
     """Decided while all was well, asked after another request had found it out."""
     async with served(two, {}, {}) as gate:
         services = gate.gateway.services
-        admits = services.health.admits
-        services.health.admits = lambda place: place.provider != "first" and admits(place)  # type: ignore[method-assign]
+        pick = services.health.pick
+
+        def found_out(provider: str, keys: Sequence[str], model: str) -> tuple[Place, bool]:
+            place, well = pick(provider, keys, model)
+            return place, well and provider != "first"
+
+        services.health.pick = found_out  # type: ignore[method-assign]
         answer = await gate.ask("anthropic-messages")
         event = await gate.event(answer.headers["x-sbgw-event"])
     assert [(a["provider"], a.get("passedOver")) for a in event["attempts"]] == [("second", ["first/m"])]
