@@ -110,6 +110,8 @@ class PromptCache:
     """Tokens of the shortest prefix that is kept."""
     step: int = 1
     """Prefixes are kept in multiples of so many tokens."""
+    partial: bool = True
+    """`automatic`: a prompt that departs from an earlier one reads what both share; if not, only what ended with an earlier one."""
     most_marks: int = 4
     """Breakpoints that a request may have."""
     lookback: int = 20

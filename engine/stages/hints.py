@@ -36,11 +36,11 @@ def with_hints(exchange: Exchange, services: Services, wire: WireProtocol, targe
     if cache.kind == "marks":
         given = survey.cache_marks
         if not given and cache.most_marks and hinted(survey.tools, survey.turns):
-            body = wire.with_marks(body, most=cache.most_marks)
-            hints.append("marks")
+            body, before = wire.with_marks(body, most=cache.most_marks), body
+            hints += ["marks"] if body is not before else []
         elif 0 < given < cache.most_marks and survey.turns and exchange.prefix.marked_head_only:
-            body = wire.with_marks(body, most=1, newest=True)
-            hints.append("newest")
+            body, before = wire.with_marks(body, most=1, newest=True), body
+            hints += ["newest"] if body is not before else []
         rate = exchange.policy.rates.get(target.model.ref)
         spent = exchange.facts["session"]["cost_usd"]
         if (given or hints) and services.prefixes.long_pays(exchange.prefix, target.model.ref, cache, rate, spent):

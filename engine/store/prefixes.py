@@ -242,7 +242,7 @@ class Prefixes:
                 if entry.count > common or not look.reaches(entry.count, marks, cache.lookback):
                     continue
             elif entry.count > common:
-                if not common or chain is None:
+                if not common or chain is None or not cache.partial:
                     continue
                 tokens *= chain.ends[common - 1] / chain.ends[entry.count - 1]
             best = max(best, tokens)
@@ -256,7 +256,7 @@ class Prefixes:
         for (ref, digest), entry in self._heads.items():
             if digest == head and entry.until > look.at and entry.tokens > look.warm.get(ref, 0):
                 cache = rules(ref)
-                if (cache.kind != "marks" or marks) and entry.tokens >= cache.minimum:
+                if (marks if cache.kind == "marks" else cache.partial) and entry.tokens >= cache.minimum:
                     look.warm[ref] = entry.tokens // cache.step * cache.step
 
     def _note_head(self, look: Look, ref: str, usage: Usage, until: float) -> None:

@@ -68,7 +68,7 @@ def _steps(body: Mapping[str, Any]) -> Iterator[Step]:
                 yield Step(call["id"], call["name"], call["input"], text, bool(result.get("is_error")))
 
 
-def usage(body: Mapping[str, Any], answer: Answer, cache: PromptCache) -> dict[str, Any]:
+def usage(body: Mapping[str, Any], answer: Answer, cache: PromptCache, *, smallest: int = 1024) -> dict[str, Any]:
     """The `usage` object of a finished answer: uncached, read and written tokens apart."""
     if answer.usage is not None:
         return _usage(answer.usage)
@@ -83,7 +83,7 @@ def usage(body: Mapping[str, Any], answer: Answer, cache: PromptCache) -> dict[s
             segments.append({key: value for key, value in block.items() if key != "cache_control"})
             if mark := block.get("cache_control"):
                 ends[len(segments) - 1] = 3600.0 if mark.get("ttl") == "1h" else SHORT
-    used = cache.use(segments, ends, smallest=1024)
+    used = cache.use(segments, ends, smallest=smallest)
     total = sum(count(segment) for segment in segments)
     output = count(answer.text + answer.thinking) + sum(count(call.input) + 8 for call in answer.calls)
     plain = max(1, total - used.read - used.written)

@@ -16,7 +16,7 @@ from tests.emulator.pieces import pieces
 from tests.emulator.responses_rules import arguments
 from tests.emulator.script import Answer, Usage
 from tests.emulator.shape import images, opening, texts
-from tests.emulator.tokens import PromptCache, count
+from tests.emulator.tokens import OPENAI, Keeping, PromptCache, count
 
 FINISH = {
     "end_turn": "stop",
@@ -79,15 +79,15 @@ def _steps(messages: list[Any]) -> Iterator[Step]:
                 )
 
 
-def usage(body: Mapping[str, Any], answer: Answer, cache: PromptCache) -> dict[str, Any]:
+def usage(body: Mapping[str, Any], answer: Answer, cache: PromptCache, by: Keeping = OPENAI) -> dict[str, Any]:
     """The `usage` object: cached tokens are inside the prompt, reasoning inside the completion."""
     tokens = answer.usage
     if tokens is None:
         segments = [body.get("tools") or [], *body["messages"]]
-        cached = cache.use(segments, range(len(segments)), smallest=1024).read
+        cached = cache.keep(segments, by, body)
         reasoning = count(answer.thinking) if answer.thinking else 0
         output = count(answer.text) + reasoning + sum(count(call.input) + 8 for call in answer.calls)
-        tokens = Usage(sum(count(segment) for segment in segments), output, cached // 128 * 128, 0, reasoning)
+        tokens = Usage(sum(count(segment) for segment in segments), output, cached, 0, reasoning)
     return {
         "prompt_tokens": tokens.input,
         "completion_tokens": tokens.output,

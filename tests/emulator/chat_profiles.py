@@ -14,6 +14,7 @@ from tests.emulator import models as rows
 from tests.emulator.models import Model
 from tests.emulator.refusal import Refusal, deepseek_error, groq_error, openai_error
 from tests.emulator.shape import Fields, fields
+from tests.emulator.tokens import DEEPSEEK, GROQ, OPENAI, Keeping
 
 _COMMON = (
     "frequency_penalty logit_bias logprobs max_completion_tokens max_tokens metadata n parallel_tool_calls presence_penalty"
@@ -104,6 +105,8 @@ class ChatProfile:
     """Answers carry `refusal: null`, `logprobs: null` and the like."""
     obfuscates: bool = False
     call_id: tuple[str, int] = ("call_", 24)
+    keeping: Keeping = OPENAI
+    """How it keeps prompts."""
 
 
 PROFILES: dict[str, ChatProfile] = {
@@ -122,6 +125,7 @@ PROFILES: dict[str, ChatProfile] = {
         usage_in_last_chunk=True,
         null_fields=False,
         call_id=("", 9),
+        keeping=GROQ,
     ),
     "deepseek": ChatProfile(
         "deepseek",
@@ -136,5 +140,6 @@ PROFILES: dict[str, ChatProfile] = {
         wants_reasoning=True,
         usage_in_last_chunk=True,
         call_id=("call_00_", 24),
+        keeping=DEEPSEEK,
     ),
 }

@@ -32,6 +32,8 @@ class Model:
     tools_with_effort_on_chat: bool = True
     """Chat: function tools may be combined with a reasoning effort other than `none`."""
     vision: bool = True
+    cache_smallest: int = 1024
+    """Anthropic: tokens of the shortest prefix that is cached."""
 
 
 BUDGET = frozenset({"enabled", "disabled"})
@@ -42,11 +44,12 @@ THREE = ("low", "medium", "high")
 FIVE = ("low", "medium", "high", "xhigh", "max")
 
 _BUDGET_CLAUDE = Model(thinking=BUDGET)
+_LATE_BUDGET_CLAUDE = replace(_BUDGET_CLAUDE, cache_smallest=4096)
 _NEW_CLAUDE = Model(
     context=1_000_000, max_output=128_000, sampling=False, thinking=ADAPTIVE, efforts=FIVE, prefill=False
 )
 _NEWEST_CLAUDE = replace(
-    _NEW_CLAUDE, thinking=ONLY_ADAPTIVE, always_thinks=True, forced_tool=False, bound_thinking=True
+    _NEW_CLAUDE, thinking=ONLY_ADAPTIVE, always_thinks=True, forced_tool=False, bound_thinking=True, cache_smallest=512
 )
 _OLD_GPT = Model(context=1_047_576, max_output=32_768)
 _GPT5 = Model(
@@ -62,17 +65,19 @@ _OSS = Model(context=131_072, max_output=65_536, always_thinks=True, efforts=THR
 
 CLAUDE: dict[str, Model] = {
     "claude-3-5-haiku-20241022": Model(max_output=8192),
-    "claude-haiku-4-5": _BUDGET_CLAUDE,
-    "claude-haiku-4-5-20251001": _BUDGET_CLAUDE,
+    "claude-haiku-4-5": _LATE_BUDGET_CLAUDE,
+    "claude-haiku-4-5-20251001": _LATE_BUDGET_CLAUDE,
     "claude-sonnet-4-5": _BUDGET_CLAUDE,
     "claude-sonnet-4-5-20250929": _BUDGET_CLAUDE,
-    "claude-opus-4-5": replace(_BUDGET_CLAUDE, efforts=THREE),
+    "claude-opus-4-5": replace(_LATE_BUDGET_CLAUDE, efforts=THREE),
     "claude-sonnet-4-6": replace(_NEW_CLAUDE, sampling=True, thinking=EITHER, efforts=("low", "medium", "high", "max")),
-    "claude-opus-4-6": replace(_NEW_CLAUDE, sampling=True, thinking=EITHER, efforts=("low", "medium", "high", "max")),
-    "claude-opus-4-7": _NEW_CLAUDE,
+    "claude-opus-4-6": replace(
+        _NEW_CLAUDE, sampling=True, thinking=EITHER, efforts=("low", "medium", "high", "max"), cache_smallest=4096
+    ),
+    "claude-opus-4-7": replace(_NEW_CLAUDE, cache_smallest=2048),
     "claude-opus-4-8": _NEW_CLAUDE,
     "claude-sonnet-5": _NEW_CLAUDE,
-    "claude-opus-5": replace(_NEW_CLAUDE, always_thinks=True),
+    "claude-opus-5": replace(_NEW_CLAUDE, always_thinks=True, cache_smallest=512),
     "claude-haiku-5-5": _NEWEST_CLAUDE,
     "claude-sonnet-5-5": _NEWEST_CLAUDE,
     "claude-opus-5-5": _NEWEST_CLAUDE,

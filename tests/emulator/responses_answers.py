@@ -16,7 +16,7 @@ from tests.emulator.responses_rules import arguments
 from tests.emulator.script import Answer, Usage
 from tests.emulator.seals import Seals
 from tests.emulator.shape import images, opening, texts
-from tests.emulator.tokens import PromptCache, count
+from tests.emulator.tokens import OPENAI, PromptCache, count
 
 SPOKEN = ("function_call", "custom_tool_call", "reasoning")
 
@@ -82,10 +82,10 @@ def usage(body: Mapping[str, Any], history: list[Any], answer: Answer, cache: Pr
     tokens = answer.usage
     if tokens is None:
         segments = [body.get("tools") or [], body.get("instructions") or "", *history]
-        cached = cache.use(segments, range(len(segments)), smallest=1024).read
+        cached = cache.keep(segments, OPENAI, body)
         reasoning = count(answer.thinking) if answer.thinking else 0
         output = count(answer.text) + reasoning + sum(count(call.input) + 8 for call in answer.calls)
-        tokens = Usage(sum(count(segment) for segment in segments), output, cached // 128 * 128, 0, reasoning)
+        tokens = Usage(sum(count(segment) for segment in segments), output, cached, 0, reasoning)
     return {
         "input_tokens": tokens.input,
         "input_tokens_details": {"cached_tokens": tokens.cached, "cache_write_tokens": tokens.cache_written},

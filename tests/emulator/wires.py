@@ -73,7 +73,9 @@ def _messages(body: Any, headers: Mapping[str, str], state: State) -> Reply:
     talk = anthropic_answers.read(body, model)
     answer = state.script.answer(talk)
     made = anthropic_answers.content(body, talk, answer, state.seals)
-    whole = anthropic_answers.whole(talk, answer, made, anthropic_answers.usage(body, answer, state.cache))
+    whole = anthropic_answers.whole(
+        talk, answer, made, anthropic_answers.usage(body, answer, state.cache, smallest=model.cache_smallest)
+    )
     frames = list(anthropic_answers.stream(whole)) if talk.stream else []
     return Reply(talk, list(state.script.complaints(talk)), whole, frames)
 
@@ -101,7 +103,10 @@ def _chat(body: Any, headers: Mapping[str, str], state: State) -> Reply:
     if profile.wants_reasoning and talk.thinks and not answer.thinking:
         answer = replace(answer, thinking="On with it.")  # such a vendor's models always think
     whole = chat_answers.whole(
-        body, answer, chat_answers.message(answer, profile), chat_answers.usage(body, answer, state.cache)
+        body,
+        answer,
+        chat_answers.message(answer, profile),
+        chat_answers.usage(body, answer, state.cache, profile.keeping),
     )
     frames = list(chat_answers.stream(body, whole, profile)) if talk.stream else []
     return Reply(talk, list(state.script.complaints(talk)), whole, frames)

@@ -10,10 +10,19 @@ import orjson
 
 from engine.llm.catalogue import Timeouts
 from tests.emulator import anthropic_answers, chat_answers, responses_answers
+from tests.emulator.models import CLAUDE
 from tests.emulator.script import Answer
-from tests.emulator.tokens import PromptCache
+from tests.emulator.tokens import DEEPSEEK, GEMINI, GROQ, MISTRAL, NOTHING, OPENAI, Keeping, PromptCache
 
-_DAY = 86400.0
+KEEPING: Mapping[str, Keeping] = {
+    "api.openai.com": OPENAI,
+    "api.groq.com": GROQ,
+    "api.cerebras.ai": OPENAI,
+    "api.deepseek.com": DEEPSEEK,
+    "api.mistral.ai": MISTRAL,
+    "generativelanguage.googleapis.com": GEMINI,
+}
+"""Host → how its Chat Completions keep prompts; of others nothing is known, so they keep none."""
 
 
 @dataclass
@@ -73,7 +82,8 @@ class Vendors:
         cache = self.caches.setdefault((host, asked["model"]), PromptCache(self.clock))
         answer = Answer(text="x" * (4 * self.output_tokens))
         if url.endswith("/v1/messages"):
-            used = anthropic_answers.usage(asked, answer, cache)
+            row = CLAUDE.get(asked["model"].partition("/")[2].replace(".", "-") or asked["model"])
+            used = anthropic_answers.usage(asked, answer, cache, smallest=row.cache_smallest if row else 1024)
             content = [{"type": "text", "text": "ok"}]
             return Sent(200, {"id": "msg_1", "type": "message", "role": "assistant", "model": asked["model"], "content": content,
                               "stop_reason": "end_turn", "stop_sequence": None, "usage": used})  # fmt: skip
@@ -86,7 +96,7 @@ class Vendors:
             item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
             return Sent(200, {"id": "resp_1", "object": "response", "status": "completed", "model": asked["model"],
                               "output": [item], "usage": used})  # fmt: skip
-        used = chat_answers.usage(asked, answer, cache)
+        used = chat_answers.usage(asked, answer, cache, KEEPING.get(host, NOTHING))
         choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
         return Sent(
             200, {"id": "c1", "object": "chat.completion", "model": asked["model"], "choices": [choice], "usage": used}
