@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,3 +228,74 @@ def test_no_redirect_is_ever_followed() -> None:
             wrong.append(str(path.relative_to(ROOT)))
     source = (ENGINE / "providers/transport.py").read_text("utf-8")
     assert (wrong, source.count("allow_redirects=False")) == ([], 1)
+
+
+NOT_FOR_SERVING = {
+    "celpy", "jsonschema", "referencing", "rich", "diskcache", "opentelemetry", "pytest",
+    "engine.policy.lint", "engine.policy.replay", "engine.policy.testing", "engine.probe", "engine.store.costs",
+}  # fmt: skip
+"""Modules that a gateway with a shipped policy does without until somebody asks for what they do: each is slow to import."""
+
+NOT_FOR_HELP = {
+    "aiohttp",
+    "asyncio",
+    "jinja2",
+    "lark",
+    "orjson",
+    "re2",
+    "sqlite3",
+    "yaml",
+    "engine.policy",
+    "engine.store",
+}
+
+NOT_FOR_THE_LEDGER = {"aiohttp", "genai_prices", "jinja2", "lark", "jsonschema", "engine.stages", "engine.gateway"}
+
+STARTS = """
+import sys
+from pathlib import Path
+from engine.cli import run, policy_source
+from engine.gateway import Gateway
+import engine.cli.announce, engine.cli.log, engine.guard, engine.reload, engine.server, engine.store.key
+source = policy_source.PolicySource.find(None, None)
+import asyncio
+async def serve():
+    gateway = Gateway(source.load(), environ={}, state=Path(sys.argv[1]), log=lambda *_, **__: None)
+    await gateway.start()
+    loaded = sorted(sys.modules)
+    await gateway.close()
+    return loaded
+print(*asyncio.run(serve()), sep="\\n")
+"""
+
+COMMAND = """
+import sys
+from engine.cli import cli
+for words in sys.argv[2:]:
+    cli([words], standalone_mode=False)
+print("MODULES", *sorted(sys.modules), sep="\\n")
+"""
+
+
+def _loaded(program: str, state: Path, *words: str) -> set[str]:
+    """Modules that a process of its own has imported when `program` is through."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SBGW_STATE_DIR": str(state)}
+    command = [sys.executable, "-c", program, str(state), *words]
+    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=state)
+    return set(out.stdout.rpartition("MODULES")[2].split())
+
+
+def _among(loaded: set[str], banned: set[str]) -> set[str]:
+    return {name for name in loaded if any(name == one or name.startswith(f"{one}.") for one in banned)}
+
+
+def test_a_start_imports_nothing_that_serving_can_do_without(tmp_path: Path) -> None:
+    """What is slow to import and not needed for requests waits until it is asked for."""
+    loaded = _loaded(STARTS, tmp_path)
+    assert (_among(loaded, NOT_FOR_SERVING), "engine.stages.dispatch" in loaded) == (set(), True)
+
+
+def test_help_and_the_ledgers_commands_import_little(tmp_path: Path) -> None:
+    """`sbgw --help` reads a table of its own; commands that only read the ledger need no server and no policy language."""
+    assert _among(_loaded(COMMAND, tmp_path, "--help"), NOT_FOR_HELP) == set()
+    assert _among(_loaded(COMMAND, tmp_path, "events", "sessions", "cost"), NOT_FOR_THE_LEDGER) == set()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import orjson
 import pytest
 from click.testing import CliRunner
 
-from engine.cli import cli
+from engine.cli import COMMANDS, cli
 from engine.cli.clients import CLIENTS, configuration
 from engine.llm.losses import LOSSES
 from engine.policy.load import load_text
@@ -29,6 +30,13 @@ def test_every_command_is_documented_and_has_help(command: str) -> None:
     result = CliRunner().invoke(cli, [command, "--help"])
     assert result.exit_code == 0
     assert f"`sbgw {command}`" in README
+
+
+def test_help_tells_of_each_command_what_it_tells_itself() -> None:
+    """The list that `sbgw --help` reads without importing any command says the same as the commands."""
+    context = click.Context(cli)
+    own = {name: cli.get_command(context, name).get_short_help_str(1_000) for name in cli.list_commands(context)}
+    assert {name: line for name, (_, line) in COMMANDS.items()} == own
 
 
 def test_every_documented_command_exists() -> None:

@@ -100,10 +100,10 @@ def clear(state_dir: Path | None) -> None:
     import sqlite3
 
     from engine.cli.screen import fail
-    from engine.store import response_cache
+    from engine.store import answer_file
 
     try:
-        count = response_cache.clear(state_folder(state_dir) / "answers")
+        count = answer_file.clear(state_folder(state_dir) / "answers")
     except (OSError, sqlite3.Error) as error:
         fail(f"cannot clear the kept answers: {error}")
     click.echo(f"{count:,} {'answer' if count == 1 else 'answers'} deleted")

@@ -245,7 +245,8 @@ def _records(state: Path, since: datetime | None, source: str | None) -> Iterato
     """What was recorded, in the order of time, and how many there are."""
     from engine.cli.subject import ledger
     from engine.store.event import timestamp_of
-    from engine.store.export import read_export, record_of
+    from engine.store.export import read_export
+    from engine.store.records import record_of
     from engine.store.rows import Filter
 
     if source is None:

@@ -20,7 +20,6 @@ from engine.policy import facts
 from engine.policy.compile import compile_policy
 from engine.policy.compose import Layer, Resolved, compose
 from engine.policy.document import Loaded, load_document
-from engine.policy.lint import lint
 from engine.policy.migrate import brought_up, newer
 from engine.policy.model import Policy
 from engine.policy.nodes import Node, Source
@@ -111,6 +110,8 @@ def _checked(
     loader: _Loader, policy: Policy | None, problems: list[Problem], *, today: date | None, graph: Graph | None
 ) -> list[Problem]:
     """With what only a whole policy shows: the stage graph, and the lints; of a faulty one, what is true all the same."""
+    from engine.policy.lint import lint  # noqa: PLC0415  serving needs no lints
+
     if policy is not None:
         sound = not any(problem.level == "error" for problem in problems)
         if graph is not None:

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from engine.llm.messages import JsonObject
-from engine.policy.replay import Record
 from engine.store.detail import Details
 from engine.store.event import Event, timestamp_of
-from engine.store.export import RECORDED, record_of_row
 from engine.store.rows import ANY, KNOWN_USD, Condition, Filter, count, fetch, select
 from engine.store.sums import SESSION_COLUMNS, SessionSum, chosen_violations, session_of
+
+if TYPE_CHECKING:
+    from engine.policy.replay import Record
 
 BUSY_MS = 2_000
 """How long a statement waits for another process that holds the file."""
@@ -116,6 +117,8 @@ class Reader:
 
     def records(self, where: Filter = ANY, *, batch: int = 500) -> Iterator[Record]:
         """The same as a dry run needs them, without those under way: half the work of whole events."""
+        from engine.store.records import RECORDED, record_of_row  # noqa: PLC0415  replaying is not for the gateway's start
+
         after: list[Condition] = [("status != ?", ("open",))]
         while True:
             with self._lock:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.bench import bodies, load  # noqa: E402
-from tests.bench.processes import Server  # noqa: E402
+from tests.bench.processes import Server, compiled  # noqa: E402
 from tests.bench.upstream import CHUNKS  # noqa: E402
 
 KEY = "bench-local-key"
@@ -128,7 +128,7 @@ def gateway(folder: Path, upstream: Server, number: int) -> Server:
     policy = folder / "bench.yaml"
     policy.write_text(POLICY.format(url=upstream.url, models="\n".join(MODEL.format(ref=ref) for ref in refs)))
     command = [*GATEWAY, "--policy", str(policy), "--port", "0", "--state-dir", str(folder / f"state{number}")]
-    env = {"STACKBILT_GATEWAY_KEY": KEY, "MOCK_KEY": "mock-key", "PYTHONPATH": str(ROOT)}
+    env = {**compiled(), "STACKBILT_GATEWAY_KEY": KEY, "MOCK_KEY": "mock-key", "PYTHONPATH": str(ROOT)}
     return Server(command, env=env, cwd=folder)
 
 

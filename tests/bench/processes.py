@@ -14,6 +14,12 @@ from typing import Self
 _LISTENING = re.compile(r"listening on (http://\S+)")
 
 
+def compiled() -> dict[str, str]:
+    """Environment of a child whose Python finds its modules compiled, as those of an installed package are, wherever it runs."""
+    folder = Path(tempfile.gettempdir()) / f"sbgw-compiled-{os.getuid()}"
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder)}
+
+
 class Server:
     """A child process that prints where it listens. Use it as a context manager."""
 

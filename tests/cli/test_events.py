@@ -10,9 +10,10 @@ import pytest
 from click.testing import Result
 
 from engine.store.event import Event
-from engine.store.export import ExportInvalid, export_json, read_export, record_of, record_of_row
+from engine.store.export import ExportInvalid, export_json, read_export
 from engine.store.ledger import read_only
 from engine.store.reader import Reader
+from engine.store.records import record_of, record_of_row
 from tests.store.builders import event, full
 
 Run = Callable[..., Result]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from engine.store.response_cache import FILE, AnswerStore, BytesDisk, ForeignEntry, clear, count, open_cache
+from engine.store.answer_file import FILE, BytesDisk, ForeignEntry, clear, count, open_cache
+from engine.store.response_cache import AnswerStore
 
 SECRET = b"what a stranger may not read"
 
