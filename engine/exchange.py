@@ -18,6 +18,7 @@ from engine.llm.stream import StreamEvent
 from engine.policy.clients import ClientIdentity
 from engine.policy.decision import Candidate, Decision, Facts
 from engine.providers.heard import Heard
+from engine.providers.retries import RetryBudgets
 
 if TYPE_CHECKING:
     from engine.exports import Exports
@@ -258,6 +259,7 @@ class Services:
     purses: Purses
     """What is spent and reserved of the policy's budgets."""
     simulated: Simulated
+    retries: RetryBudgets = field(default_factory=RetryBudgets)
     traces: TraceStore | None = None
     answers: AnswerStore | None = None
     """Both None where there is no folder for them."""

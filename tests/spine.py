@@ -217,8 +217,10 @@ class Spine:
     def heal(self) -> None:
         """Forget what earlier attempts told about the providers."""
         from engine.providers.health import Health
+        from engine.providers.retries import RetryBudgets
 
         self.gateway.services.health = Health(self.gateway.services.monotonic)
+        self.gateway.services.retries = RetryBudgets()
 
 
 @asynccontextmanager

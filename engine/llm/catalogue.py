@@ -97,6 +97,18 @@ UNLIMITED = RateLimits()
 
 
 @dataclass(slots=True, frozen=True)
+class Retries:
+    """How often the same model is asked again, where nobody else is left to ask."""
+
+    per_request: int = 2
+    """For one request: agents have a ladder of their own, and ours multiplies theirs."""
+    share: float = 0.2
+    """Of all requests to the provider, the share that may be asked again."""
+    per_minute: int = 10
+    """Retries that are allowed beside that share; 0 allows none at all."""
+
+
+@dataclass(slots=True, frozen=True)
 class PromptCache:
     """How a provider keeps the beginnings of prompts. A model's row overrides its provider's, field by field."""
 
@@ -173,6 +185,7 @@ class Provider:
     cache: PromptCache = field(default_factory=PromptCache)
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: RateLimits = UNLIMITED
+    retries: Retries = field(default_factory=Retries)
     otel_name: str = ""
     """What OpenTelemetry's GenAI conventions call the provider; empty: as its row."""
     price_id: str = ""

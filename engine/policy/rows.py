@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from engine.llm.catalogue import UNLIMITED, Model, PromptCache, Provider, Quirks, RateLimits, Safe, Timeouts
+from engine.llm.catalogue import UNLIMITED, Model, PromptCache, Provider, Quirks, RateLimits, Retries, Safe, Timeouts
 from engine.llm.losses import CARRIES
 from engine.policy.nodes import Node
 from engine.policy.problems import Problem
@@ -26,6 +26,7 @@ _PROVIDER_FIELDS = frozenset(f.name for f in fields(Provider)) - {
     "cache",
     "timeouts",
     "limits",
+    "retries",
 }
 _MODEL_FIELDS = frozenset(f.name for f in fields(Model)) - {"provider", "name", "quirks", "cache", "known"}
 _SCORES: Mapping[str, str] = {"claude-code": "claude_code_score", "codex": "codex_score"}
@@ -58,6 +59,7 @@ def read_providers(rows: Node | None, problems: list[Problem]) -> dict[str, Prov
             cache=_cache(row.get("cache")),
             timeouts=_timeouts(row.get("timeouts")),
             limits=_limits(row.get("limits")),
+            retries=_retries(row.get("retries")),
             **_plain_fields(row, _PROVIDER_FIELDS),
         )
     return found
@@ -139,6 +141,10 @@ def _cache(node: Node | None, under: PromptCache | None = None) -> PromptCache:
 
 def _timeouts(node: Node | None) -> Timeouts:
     return Timeouts(**{key: float(value) for key, value in node.plain().items()}) if node is not None else Timeouts()
+
+
+def _retries(node: Node | None) -> Retries:
+    return Retries(**node.plain()) if node is not None else Retries()
 
 
 def _limits(node: Node | None) -> RateLimits:

@@ -20,9 +20,6 @@ from engine.stages.attempt import attempt
 from engine.stages.choice import choose, other_key, prompt_tokens
 from engine.stages.stage import Stage
 
-_RETRIES = 2
-"""Times the last candidate is tried again: the agents have a ladder of their own, and ours multiplies theirs."""
-
 _PATIENCE = 5.0
 """Longest wait in seconds before trying the same candidate again; the agents wait by themselves when told to."""
 
@@ -64,9 +61,9 @@ class Dispatch(Stage):
                 window = exchange.policy.model(candidate.ref).context
                 queue = [c for c in queue if exchange.policy.model(c.ref).context > window]
             wait = 0.0
-            if not queue and _again(error, retries):
+            if not queue and _again(error):
                 wait = _pause(error, retries, services)
-                if wait <= _PATIENCE and services.monotonic() + wait < deadline:
+                if services.monotonic() + wait < deadline and _may_retry(exchange, services, candidate, wait, retries):
                     retries += 1
                     queue = [candidate]
             if services.monotonic() >= deadline:
@@ -98,6 +95,8 @@ class Dispatch(Stage):
         trial = record.trial = services.health.begin(place)
         record.key = services.credentials.label(provider, place.key)
         record.taken = services.limits.take(provider, prompt_tokens(exchange))
+        if all(earlier.candidate.provider != provider.name for earlier in exchange.attempts[:-1]):
+            services.retries.asked(provider, began)
         try:
             exchange.answer = await attempt(
                 exchange, services, candidate, record, left=deadline - began, spare=_spare(exchange, queue)
@@ -140,10 +139,21 @@ def _outcome(error: BaseException) -> str:
     return "invalid_request" if isinstance(error, ClientError) else "defect"
 
 
-def _again(error: ProviderError, retries: int) -> bool:
+def _again(error: ProviderError) -> bool:
     """Whether the last candidate is worth another try."""
     again = EFFECTS[error.meaning].again
-    return retries < _RETRIES and (again == "yes" or (again == "told" and error.retry_after is not None))
+    return again == "yes" or (again == "told" and error.retry_after is not None)
+
+
+def _may_retry(exchange: Exchange, services: Services, candidate: Candidate, wait: float, retries: int) -> bool:
+    """Whether the candidate's row lets it be asked again after so long a wait; counted then."""
+    provider = exchange.policy.providers[candidate.provider]
+    if wait > _PATIENCE or retries >= provider.retries.per_request:
+        return False
+    allowed = services.retries.take(provider, services.monotonic())
+    if not allowed:
+        services.log("retries_spent", provider=provider.name, event_id=exchange.id)
+    return allowed
 
 
 def _pause(error: ProviderError, retries: int, services: Services) -> float:

@@ -15,7 +15,7 @@ from engine.providers.ward import Place
 from tests.emulator import Emulator, Fault
 from tests.emulator.models import Model
 from tests.judge import judged
-from tests.spine import KEY, PROTOCOLS, Behind, Call, Spine, Wire, body, policy, spine
+from tests.spine import CLASSES, KEY, PROTOCOLS, Behind, Call, Spine, Wire, body, policy, spine
 from tests.stages.test_preserve import WHOLE
 
 ROWS = {"m": Model()}
@@ -428,3 +428,34 @@ async def test_one_deadline_holds_for_all_attempts(two: Two) -> None:
     assert [attempt["meaning"] for attempt in event["attempts"]] == ["timeout"]
     assert two.calls["second"] == []
     assert answer.took < 30
+
+
+async def test_an_outage_is_not_made_worse(two: Two) -> None:
+    """A hundred requests at a provider that fails: ten retries and a fifth, not two for each; the log tells why."""
+    two.failing = {"first"}
+    async with served(two, {"retries": {"per_request": 2, "share": 0.2, "per_minute": 10}}, {}, routes=ALONE) as gate:
+        services, now = gate.gateway.services, [1000.0]
+        services.monotonic = lambda: now[0]
+        gate.heal()
+        answers = [await gate.ask("anthropic-messages") for _ in range(100)]
+        spent = [line for line in gate.logged if line["event"] == "retries_spent"]
+        assert len(two.calls["first"]) == 100 + 10 + 19  # a full bucket takes nothing of the first request
+        assert {answer.status for answer in answers} == {500}
+        assert {line["provider"] for line in spent} == {"first"}
+        now[0] += 60.0
+        await gate.ask("anthropic-messages")
+    assert len(two.calls["first"]) == 129 + 3
+
+
+@pytest.mark.parametrize(("allowed", "calls"), [(0, 1), (1, 2), (3, 4)])
+async def test_a_request_is_tried_again_as_often_as_the_row_says(two: Two, allowed: int, calls: int) -> None:
+    """At the last candidate only."""
+    two.failing = {"first", "second"}
+    retries = {"retries": {"per_request": allowed}}
+    async with served(two, {**retries}, {**retries}, fallback={"attempts": 20}) as gate:
+        await gate.ask("anthropic-messages")
+    assert (len(two.calls["first"]), len(two.calls["second"])) == (1, calls)
+
+
+ALONE = {name: ["first/m"] for name in CLASSES}
+"""Every route leads to the first provider."""
