@@ -37,8 +37,9 @@ from engine.stages.record import settle
 from engine.store.event import Event
 from engine.store.ids import Ids
 from engine.store.key import salt, sealing_key
-from engine.store.ledger import Ledger, NullLedger
+from engine.store.ledger import Ledger
 from engine.store.memory import REACH, remember
+from engine.store.null_ledger import NullLedger
 from engine.store.policies import PolicyStore
 from engine.store.prefixes import Prefixes
 from engine.store.protocol import EventStore

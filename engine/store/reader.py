@@ -151,3 +151,16 @@ def _whole_slot(moment: datetime) -> bool:
 
 def _after(timestamp: str, event_id: str) -> Condition:
     return "(timestamp, id) > (?, ?)", (timestamp, event_id)
+
+
+def find(events: list[Event], event_id: str) -> Event | None:
+    """The event with that id, or the only one whose id begins so."""
+    if len(event_id) < SHORTEST_PREFIX:
+        return None
+    found = [event for event in events if event.id.startswith(event_id)]
+    return found[0] if len(found) == 1 else None
+
+
+def spent(events: list[Event], where: Filter) -> float:
+    """USD spent on those of `events` that `where` wants, as far as costs are known."""
+    return sum(event.total_usd or 0.0 for event in events if where.matches(event))

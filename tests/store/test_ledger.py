@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
-from engine.store import ledger as module
-from engine.store.ledger import Ledger, NullLedger, read_only
+from engine.store import ledger as ledger_module
+from engine.store import writer as module
+from engine.store.ledger import Ledger, read_only
+from engine.store.null_ledger import NullLedger
 from engine.store.rows import Filter
 from tests.store.builders import START, event, full
 
@@ -50,7 +52,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests under way get their row in the next turn of the loop."""
-    monkeypatch.setattr(module, "OPEN_DELAY", 0.0)
+    monkeypatch.setattr(ledger_module, "OPEN_DELAY", 0.0)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

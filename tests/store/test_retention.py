@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.store import ledger as ledger_module
 from engine.store import retention
+from engine.store import writer as writer_module
 from engine.store.detail import Details
 from engine.store.ledger import Ledger
 from engine.store.migrations import migrate
@@ -99,8 +99,8 @@ def test_a_dictionary_goes_with_its_last_event(connection: sqlite3.Connection, m
 
 async def test_a_running_ledger_tidies_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer's thread deletes what is too old while requests go on; nothing of it can be read in any file."""
-    monkeypatch.setattr(ledger_module, "TIDY_AFTER", 0.0)
-    monkeypatch.setattr(ledger_module, "TIDY", 0.01)
+    monkeypatch.setattr(writer_module, "TIDY_AFTER", 0.0)
+    monkeypatch.setattr(writer_module, "TIDY", 0.01)
     path = tmp_path / "state" / "ledger.sqlite"
     later = START + timedelta(days=2)
     ledger = Ledger(path, now=lambda: later, keep=Keep(days=1))
