@@ -25,15 +25,19 @@ _BY = ("project", "session", "client", "model", "class", "day")
 @click.option("--by", type=click.Choice(_BY), help="Group by this; left out: by model, savings in all.")
 @click.option("--since", type=SINCE, default="30d", show_default=True, help="From then on: 90m, 12h, 7d, 2w or a date.")
 @click.option("--savings", is_flag=True, help="Compare with everything to the model asked for.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=50, show_default=True, help="Sessions shown at most, 0 for all of them."
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @state_option
-def cost(by: By | None, since: datetime, savings: bool, as_json: bool, state_dir: Path | None) -> None:
+def cost(by: By | None, since: datetime, savings: bool, limit: int, as_json: bool, state_dir: Path | None) -> None:
     """What requests have cost, from the ledger; what is not known is counted apart, never as 0.
 
     \b
     Examples:
       sbgw cost                             by model, the last 30 days
       sbgw cost --by project --since 7d
+      sbgw cost --by session --limit 10     the ten dearest sessions
       sbgw cost --by day --since 2026-11-01 --json
       sbgw cost --savings                   against everything to the model asked for
     """
@@ -46,11 +50,15 @@ def cost(by: By | None, since: datetime, savings: bool, as_json: bool, state_dir
         return
     with opened(state) as reader:
         if savings:
-            compared = reader.ask(lambda connection: costs.saved(connection, since, by))
+            compared = reader.ask(lambda connection: costs.saved(connection, since, by, limit or None))
             _show_savings(compared, by, since, as_json=as_json)
             return
-        spent = reader.ask(lambda connection: costs.spent(connection, by or "model", since))
-    _show_spent(spent, by or "model", since, costs.total(spent), as_json=as_json)
+        spent = reader.ask(lambda connection: costs.spent(connection, by or "model", since, limit or None))
+        if by == "session":
+            count, whole = reader.ask(lambda connection: costs.all_sessions(connection, since))
+        else:
+            count, whole = len(spent), costs.total(spent)
+    _show_spent(spent, by or "model", since, whole, count, as_json=as_json)
 
 
 def _empty(since: datetime, *, as_json: bool) -> None:
@@ -73,11 +81,11 @@ def _document(by: str | None, since: datetime, groups: list[dict[str, Any]], **m
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
 
 
-def _show_spent(groups: list[Spent], by: str, since: datetime, whole: Spent, *, as_json: bool) -> None:
+def _show_spent(groups: list[Spent], by: str, since: datetime, whole: Spent, count: int, *, as_json: bool) -> None:
     if as_json:
         listed = [_camel(asdict(group)) for group in groups]
         total = {key: value for key, value in _camel(asdict(whole)).items() if key != "name"}
-        click.echo(_document(by, since, listed, total=total))
+        click.echo(_document(by, since, listed, total=total, count=count))
         return
     if not groups:
         click.echo(f"no requests since {since:%Y-%m-%d %H:%M}")
@@ -91,7 +99,8 @@ def _show_spent(groups: list[Spent], by: str, since: datetime, whole: Spent, *, 
             f"{whole.unknown:,} of {whole.requests:,} requests have no known cost and are in no sum (? in the table)"
         )
     if by == "session":
-        click.echo(f"whole sessions that were active since {since:%Y-%m-%d %H:%M}")
+        dearest = f"the dearest {len(groups):,} of {count:,} " if count > len(groups) else ""
+        click.echo(f"{dearest}whole sessions that were active since {since:%Y-%m-%d %H:%M}")
 
 
 def _row(group: Spent, name: str) -> list[str]:
@@ -120,6 +129,8 @@ def _show_savings(groups: list[Saved], by: str | None, since: datetime, *, as_js
             "an estimate: the recorded tokens at the requested model's price of that time; another model would have"
         )
         click.echo("answered with other tokens")
+    if groups and by == "session":
+        click.echo(f"whole sessions that were active since {since:%Y-%m-%d %H:%M}")
 
 
 def _lines(group: Saved) -> Iterator[list[str]]:

@@ -5,14 +5,14 @@ Rules kept here:
 - Spending is read from the sums that the ledger keeps by days, by quarters of an hour and by session: a month of a million
   requests is some thousand rows. So `since` counts from the quarter of an hour that it lies in.
 - A cost that nobody knows is in no sum; how many there were stands beside it.
-- What was saved is worked out from what each event recorded when it came, never from prices of today. Both sides of the
+- What was saved is summed up from what each event recorded when it came, never from prices of today. Both sides of the
   comparison are of the same requests: those of which both are known.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TypeVar
@@ -29,26 +29,9 @@ _COLUMNS: Mapping[By, str] = {
     "class": "route_class",
 }
 
-_SUMS = (
-    "sum(requests), sum(failed), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cached_input_tokens), "
-    "sum(cache_write_tokens), sum(cost_usd)"
-)
-
-_CUBE = (
-    "project, client, route_class, provider, model, requests, failed, unpriced, input_tokens, output_tokens, "
-    "cached_input_tokens, cache_write_tokens, cost_usd"
-)
-
-_SLOT = "substr(timestamp, 1, 14) || printf('%02d', CAST(substr(timestamp, 15, 2) AS INTEGER) / 15 * 15)"
-"""The quarter of an hour of an event."""
-
-_KINDS: Mapping[By, str] = {
-    "project": "project",
-    "session": "session_id",
-    "client": "client",
-    "model": "CASE WHEN selected_model = '' THEN '' ELSE selected_provider || '/' || selected_model END",
-    "class": "route_class",
-}
+_SPENT = (
+    "requests", "failed", "unpriced", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cost_usd",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -70,25 +53,52 @@ class Spent:
 _Group = TypeVar("_Group", "Spent", "Saved")
 
 
-def spent(connection: sqlite3.Connection, by: By, since: datetime) -> list[Spent]:
+def spent(connection: sqlite3.Connection, by: By, since: datetime, limit: int | None = None) -> list[Spent]:
     """Sums by group, the dearest first; by day in the order of time.
 
-    By session: whole sessions that were active since then.
+    By session: whole sessions that were active since then, at most `limit` of them.
     """
+    most = (" ORDER BY cost_usd DESC, requests DESC, id LIMIT ?", limit)
+    found = [Spent(*row) for row in _asked(connection, by, since, _SPENT, most)]
+    return _days(found, since) if by == "day" else _dearest(found)
+
+
+def all_sessions(connection: sqlite3.Connection, since: datetime) -> tuple[int, Spent]:
+    """How many sessions were active since then, and all of them together."""
+    query = f"SELECT count(*), {_sums(_SPENT)} FROM sessions WHERE last >= ?"  # noqa: S608 (words of our own)
+    count, *sums = connection.execute(query, (timestamp_of(since),)).fetchone()
+    return int(count), Spent("total", *(value or 0 for value in sums))
+
+
+def _asked(
+    connection: sqlite3.Connection, by: By | None, since: datetime, names: tuple[str, ...], most: tuple[str, int | None]
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of a group's name and the sums of these columns; of sessions only the first in the order of `most`."""
+    columns, sums = ", ".join(names), _sums(names)
     if by == "session":
-        query = f"SELECT id, {_SUMS} FROM sessions WHERE last >= ? GROUP BY id"  # noqa: S608 (words of our own)
-        return _dearest(_rows(connection, query, timestamp_of(since)))
-    if by == "day":
-        query = f"SELECT slot, {_SUMS} FROM usage_slots WHERE slot >= ? GROUP BY slot ORDER BY slot"  # noqa: S608
-        return _days(_rows(connection, query, _slot(since)), since)
-    # The rest of the first day by quarters of an hour, then whole days.
-    query = (
-        f"SELECT {_COLUMNS[by]} AS name, {_SUMS} FROM (SELECT {_CUBE} FROM usage WHERE slot >= ? AND slot < ? "  # noqa: S608
-        f"UNION ALL SELECT {_CUBE} FROM usage_days WHERE day >= ?) GROUP BY name"
-    )
+        # A session's sums are one row already: nothing to group.
+        order, limit = most
+        query = f"SELECT id, {columns} FROM sessions WHERE last >= ?{order}"  # noqa: S608 (words of our own)
+        yield from connection.execute(query, (timestamp_of(since), -1 if limit is None else limit))
+        return
     slot = _slot(since)
+    if by == "day" or by is None:
+        name = "slot" if by == "day" else "''"
+        query = f"SELECT {name} AS name, {sums} FROM usage_slots WHERE slot >= ? GROUP BY name ORDER BY name"  # noqa: S608
+        yield from connection.execute(query, (slot,))
+        return
+    # The rest of the first day by quarters of an hour, then whole days.
+    cube = f"project, client, route_class, provider, model, {columns}"
+    query = (
+        f"SELECT {_COLUMNS[by]} AS name, {sums} FROM (SELECT {cube} FROM usage WHERE slot >= ? AND slot < ? "  # noqa: S608
+        f"UNION ALL SELECT {cube} FROM usage_days WHERE day >= ?) GROUP BY name"
+    )
     day = slot[:10] if slot.endswith("T00:00") else _next_day(slot[:10])
-    return _dearest(_rows(connection, query, slot, day, day))
+    yield from connection.execute(query, (slot, day, day))
+
+
+def _sums(names: Iterable[str]) -> str:
+    return ", ".join(f"sum({name})" for name in names)
 
 
 def total(groups: Iterable[Spent]) -> Spent:
@@ -103,10 +113,6 @@ def _add(one: _Group, other: _Group) -> None:
     """Count another group's sums in."""
     for f in fields(one)[1:]:
         setattr(one, f.name, getattr(one, f.name) + getattr(other, f.name))
-
-
-def _rows(connection: sqlite3.Connection, query: str, *values: str) -> list[Spent]:
-    return [Spent(*row) for row in connection.execute(query, values)]
 
 
 def _next_day(day: str) -> str:
@@ -174,43 +180,29 @@ class Saved:
         return self.requested_usd - self.actual_usd
 
 
-_COST = "coalesce(cost_reported_usd, cost_estimate_usd)"
-_SERVED = "NOT cache_hit AND selected_provider != '' AND cost IS NOT NULL AND requested_usd IS NOT NULL"
-_PARTS: Mapping[str, tuple[str, str]] = {
-    "downgraded": (f"{_SERVED} AND cost < requested_usd", "requested_usd - cost"),
-    "cached": ("cache_hit AND requested_usd IS NOT NULL", "requested_usd"),
-    "refused": ("NOT cache_hit AND selected_provider = '' AND requested_usd IS NOT NULL", "requested_usd"),
-    "fallback": (f"{_SERVED} AND cost > requested_usd AND status = 'fallback_success'", "cost - requested_usd"),
-    "dearer": (f"{_SERVED} AND cost > requested_usd AND status != 'fallback_success'", "cost - requested_usd"),
-    "wasted": ("wasted_usd IS NOT NULL", "wasted_usd"),
-}
-"""Part → which requests, and how much of each."""
-
-_COMPARED = f"({_SERVED}) OR ({_PARTS['cached'][0]}) OR ({_PARTS['refused'][0]})"
-_UNCOMPARED = "NOT cache_hit AND status IN ('success', 'fallback_success') AND (cost IS NULL OR requested_usd IS NULL)"
+_COMPARED = (
+    "compared", "uncompared", "requested_usd", "downgrades", "downgraded_usd", "cached", "cached_usd", "refused", "refused_usd",
+    "fallbacks", "fallback_usd", "dearer", "dearer_usd", "wasted", "wasted_usd",
+)  # fmt: skip
+"""The ledger's sums of the comparison, in the order of the fields of `Saved`, without what follows from them."""
 
 
-def saved(connection: sqlite3.Connection, since: datetime, by: By | None = None) -> list[Saved]:
-    """The comparison for each group, the largest first, days in their order; without `by` for all in one."""
-    name = "''" if by is None else _SLOT if by == "day" else _KINDS[by]
-    parts = ", ".join(
-        f"total(CASE WHEN {which} THEN 1 END), total(CASE WHEN {which} THEN {usd} END)"
-        for which, usd in _PARTS.values()
-    )
-    query = (
-        f"SELECT name, total(CASE WHEN {_COMPARED} THEN 1 END), total(CASE WHEN {_UNCOMPARED} THEN 1 END), "  # noqa: S608
-        f"total(CASE WHEN {_COMPARED} THEN requested_usd END), "
-        f"total(CASE WHEN {_SERVED} THEN cost END) + total(wasted_usd), {parts} "
-        f"FROM (SELECT {name} AS name, {_COST} AS cost, requested_usd, wasted_usd, cache_hit, selected_provider, status "
-        "FROM events WHERE timestamp >= ? AND status != 'open') GROUP BY name"
-    )
-    found = [_saved(row) for row in connection.execute(query, (timestamp_of(since),))]
+def saved(
+    connection: sqlite3.Connection, since: datetime, by: By | None = None, limit: int | None = None
+) -> list[Saved]:
+    """The comparison for each group, the largest first, days in their order; without `by` for all in one.
+
+    By session: whole sessions that were active since then, at most `limit` of them.
+    """
+    most = (" ORDER BY requested_usd DESC, id LIMIT ?", limit)
+    found = [_saved(row) for row in _asked(connection, by, since, _COMPARED, most)]
     if by == "day":
-        return _days(sorted(found, key=lambda group: group.name), since)
+        return _days(found, since)
     return sorted(found, key=lambda group: (-abs(group.requested_usd), group.name))
 
 
 def _saved(row: tuple[Any, ...]) -> Saved:
-    """The query keeps the order of the fields; its sums are floats, the counts too."""
-    values: list[Any] = [int(v) if f.type == "int" else v for f, v in zip(fields(Saved), row, strict=True)]
-    return Saved(*values)
+    name, compared, uncompared, requested, *parts = row
+    usd = dict(zip(("downgraded", "cached", "refused", "fallback", "dearer", "wasted"), parts[1::2], strict=True))
+    less, more = usd["downgraded"] + usd["cached"] + usd["refused"], usd["fallback"] + usd["dearer"] + usd["wasted"]
+    return Saved(name, compared, uncompared, requested, requested - less + more, *parts)

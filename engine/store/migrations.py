@@ -7,7 +7,7 @@ its number are committed together, so an interrupted migration goes on where it 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -331,7 +331,142 @@ def _keys(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE events ADD COLUMN key_name TEXT NOT NULL DEFAULT ''")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+_SAVED = (
+    "compared", "uncompared", "requested_usd", "downgrades", "downgraded_usd", "cached", "cached_usd", "refused", "refused_usd",
+    "fallbacks", "fallback_usd", "dearer", "dearer_usd", "wasted", "wasted_usd",
+)  # fmt: skip
+"""Sums of the comparison with the model asked for; those in US dollars end so, the others are counts."""
+
+_CUBE = "project, client, route_class, provider, model"
+
+_SPENT = (
+    "requests", "failed", "unpriced", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cost_usd",
+)  # fmt: skip
+
+
+def _comparison(row: str) -> tuple[str, ...]:
+    """What one event adds to each of `_SAVED`, in SQL; `row` stands before its columns."""
+    cost = f"coalesce({row}cost_reported_usd, {row}cost_estimate_usd)"
+    asked = f"{row}requested_usd"
+    served = f"(NOT {row}cache_hit AND {row}selected_provider != '' AND {cost} IS NOT NULL AND {asked} IS NOT NULL)"
+    hit, refused = f"({row}cache_hit)", f"(NOT {row}cache_hit AND {row}selected_provider = '')"
+    dearer = f"({served} AND {cost} > {asked})"
+    fallback = f"({dearer} AND {row}status = 'fallback_success')"
+    chosen = f"({dearer} AND {row}status != 'fallback_success')"
+    cheaper = f"({served} AND {cost} < {asked})"
+    compared = f"(({served} OR {hit} OR {refused}) AND {asked} IS NOT NULL)"
+    answered = f"{row}status IN ('success', 'fallback_success')"
+    return (
+        compared,
+        f"(NOT {compared} AND NOT {row}cache_hit AND {answered})",
+        f"iif({compared}, {asked}, 0)",
+        cheaper,
+        f"iif({cheaper}, {asked} - {cost}, 0)",
+        f"({hit} AND {asked} IS NOT NULL)",
+        f"iif({hit}, coalesce({asked}, 0), 0)",
+        f"({refused} AND {asked} IS NOT NULL)",
+        f"iif({refused}, coalesce({asked}, 0), 0)",
+        fallback,
+        f"iif({fallback}, {cost} - {asked}, 0)",
+        chosen,
+        f"iif({chosen}, {cost} - {asked}, 0)",
+        f"({row}wasted_usd IS NOT NULL)",
+        f"coalesce({row}wasted_usd, 0)",
+    )
+
+
+def _savings(connection: sqlite3.Connection) -> Iterator[float]:
+    """What was saved against the model asked for, in the same sums; one trigger for all of them. Gives the share done."""
+    for table in ("usage", "usage_days", "usage_slots", "sessions"):
+        for name in _SAVED:
+            kind = "REAL" if name.endswith("_usd") else "INTEGER"
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL DEFAULT 0")
+    yield from _compare_all(connection)
+    for when in (
+        "INSERT ON events WHEN NEW.status != 'open'",
+        "UPDATE OF status ON events WHEN OLD.status = 'open' AND NEW.status != 'open'",
+    ):
+        name = f"events_{when[:6].lower()}"
+        for old in (name, f"{name}_days"):
+            connection.execute(f"DROP TRIGGER {old}")
+        connection.execute(f"CREATE TRIGGER {name} AFTER {when} BEGIN {_adding()} END")
+
+
+def _adding() -> str:
+    """The trigger's statements."""
+    names = (*_SPENT, *_SAVED)
+    values = f"1, NEW.status IN ('error', 'interrupted'), {_COUNTED}, {', '.join(_comparison('NEW.'))}"
+    added = ", ".join(f"{name} = {name} + excluded.{name}" for name in names)
+    keys = "NEW.project, NEW.client, NEW.route_class, NEW.selected_provider, NEW.selected_model"
+    known = "project = iif(excluded.project = '', project, excluded.project), model = iif(excluded.model = '', model, excluded.model)"
+    return f"""
+        INSERT INTO usage (slot, {_CUBE}, {", ".join(names)}) VALUES ({_SLOT}, {keys}, {values})
+            ON CONFLICT DO UPDATE SET {added};
+        INSERT INTO usage_days (day, {_CUBE}, {", ".join(names)}) VALUES (substr(NEW.timestamp, 1, 10), {keys}, {values})
+            ON CONFLICT DO UPDATE SET {added};
+        INSERT INTO usage_slots (slot, {", ".join(names)}) VALUES ({_SLOT}, {values}) ON CONFLICT DO UPDATE SET {added};
+        INSERT INTO sessions (id, started, last, client, project, model, {", ".join(names)})
+            SELECT NEW.session_id, NEW.timestamp, NEW.timestamp, NEW.client, NEW.project, NEW.selected_model, {values}
+            WHERE NEW.session_id != '' ON CONFLICT DO UPDATE SET started = min(started, excluded.started),
+            last = max(last, excluded.last), client = excluded.client, {known}, {added};
+    """  # noqa: S608 - our own words
+
+
+def _compare_all(connection: sqlite3.Connection) -> Iterator[float]:
+    """Work the comparison out for the events that are there, a day at a time: the days are what is told of."""
+    days = [row[0] for row in connection.execute("SELECT DISTINCT day FROM usage_days ORDER BY day")]
+    sums = ", ".join(f"total({value}) AS {name}" for name, value in zip(_SAVED, _comparison(""), strict=True))
+    slot = _SLOT.replace("NEW.", "")
+    of_day = (
+        f"CREATE TEMP TABLE compared AS SELECT {slot} AS slot, project, client, route_class, selected_provider AS provider, "  # noqa: S608
+        f"selected_model AS model, session_id, {sums} FROM events WHERE timestamp >= ? AND timestamp < ? AND status != 'open' "
+        f"GROUP BY slot, {_CUBE}, session_id"
+    )
+    for number, day in enumerate(days, 1):
+        # "U" follows the "T" between date and time.
+        connection.execute(of_day, (day, f"{day}U"))
+        _add_compared(connection, "usage", ("slot", *_CUBE.split(", ")), "slot")
+        _add_compared(connection, "usage_days", ("day", *_CUBE.split(", ")), "substr(slot, 1, 10)")
+        _add_compared(connection, "usage_slots", ("slot",), "slot")
+        _add_compared(connection, "sessions", ("id",), "session_id")
+        connection.execute("DROP TABLE temp.compared")
+        yield number / len(days)
+
+
+def _add_compared(connection: sqlite3.Connection, table: str, keys: tuple[str, ...], first: str) -> None:
+    """Add a day's comparison to one of the sums: `first` is the SQL of its first key."""
+    columns = ", ".join((f"{first} AS {keys[0]}", *keys[1:]))
+    sums = ", ".join(f"total({name}) AS {name}" for name in _SAVED)
+    added = ", ".join(f"{name} = {table}.{name} + c.{name}" for name in _SAVED)
+    same = " AND ".join(f"{table}.{key} = c.{key}" for key in keys)
+    grouped = ", ".join(str(n) for n in range(1, len(keys) + 1))
+    connection.execute(
+        f"UPDATE {table} SET {added} FROM (SELECT {columns}, {sums} FROM temp.compared GROUP BY {grouped}) AS c WHERE {same}"  # noqa: S608
+    )
+
+
+def _found_by(connection: sqlite3.Connection) -> None:
+    """Where sub-agents and named keys are found; most requests have neither, so they cost the others nothing."""
+    connection.execute("CREATE INDEX events_agent ON events (agent, timestamp) WHERE agent != ''")
+    connection.execute("CREATE INDEX events_key ON events (key_name, timestamp) WHERE key_name != ''")
+
+
+def _forgotten(connection: sqlite3.Connection) -> None:
+    """What was spent on requests whose events were deleted, by what budgets ask for: a budget for good counts them too."""
+    connection.execute(
+        """
+        CREATE TABLE forgotten (
+            slot TEXT NOT NULL, budgets TEXT NOT NULL, project TEXT NOT NULL, client TEXT NOT NULL, key_name TEXT NOT NULL,
+            cost_usd REAL NOT NULL, PRIMARY KEY (slot, budgets, project, client, key_name)
+        ) WITHOUT ROWID
+        """
+    )
+
+
+Step = Callable[[sqlite3.Connection], Iterator[float] | None]
+"""One change of the tables; one that takes long gives the share that is done, from time to time."""
+
+MIGRATIONS: tuple[Step, ...] = (
     _events,
     _inputs,
     _shadow,
@@ -342,10 +477,20 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _days,
     _searched,
     _keys,
+    _savings,
+    _found_by,
+    _forgotten,
 )
 
+Told = Callable[[int, int, float], None]
+"""Told of a step that takes long: its number, how many there are, the share of it that is done."""
 
-def migrate(connection: sqlite3.Connection) -> int:
+
+def _untold(step: int, steps: int, share: float) -> None:
+    """For those who don't wait for it."""
+
+
+def migrate(connection: sqlite3.Connection, told: Told = _untold) -> int:
     """Bring the tables up to date; the number of steps taken now. `connection` is in autocommit mode.
 
     Raises LedgerTooNew, or sqlite3.Error and then leaves the tables as the last whole step made them.
@@ -354,7 +499,7 @@ def migrate(connection: sqlite3.Connection) -> int:
     while True:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            more = _step(connection)
+            more = _step(connection, told)
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -365,13 +510,14 @@ def migrate(connection: sqlite3.Connection) -> int:
         taken += 1
 
 
-def _step(connection: sqlite3.Connection) -> bool:
+def _step(connection: sqlite3.Connection, told: Told) -> bool:
     """Take the next step; False if there is none."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > len(MIGRATIONS):
         raise LedgerTooNew(f"the ledger has format {version}, this gateway knows {len(MIGRATIONS)}")
     if version == len(MIGRATIONS):
         return False
-    MIGRATIONS[version](connection)
+    for share in MIGRATIONS[version](connection) or ():
+        told(version + 1, len(MIGRATIONS), share)
     connection.execute(f"PRAGMA user_version = {version + 1}")
     return True

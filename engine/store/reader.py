@@ -18,6 +18,7 @@ from engine.llm.messages import JsonObject
 from engine.store.detail import Details
 from engine.store.event import Event, timestamp_of
 from engine.store.rows import ANY, KNOWN_USD, Condition, Filter, count, fetch, select
+from engine.store.search import newest
 from engine.store.sums import SESSION_COLUMNS, SessionSum, chosen_violations, session_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ BUSY_MS = 2_000
 SHORTEST_PREFIX = 8
 """Characters of an id's beginning that may stand for it."""
 
-_NEWEST_FIRST = "timestamp DESC, id DESC"
 _OLDEST_FIRST = "timestamp, id"
 
 
@@ -52,7 +52,7 @@ class Reader:
     def recent(self, limit: int = 50, where: Filter = ANY) -> list[Event]:
         """The newest events, newest first."""
         with self._lock:
-            return fetch(self._connection, self._details, where, order=_NEWEST_FIRST, limit=limit)
+            return newest(self._connection, self._details, where, limit)
 
     def get(self, event_id: str) -> Event | None:
         """The event of that id, or of the one id that begins so (at least 8 characters); None if there is none."""

@@ -99,6 +99,8 @@ class Filter:
         out: list[Condition] = [
             (f"{column} = ?", (value,)) for name, column in _EQUAL.items() if (value := getattr(self, name)) is not None
         ]
+        # The indexes hold only those that have one: the query must say so.
+        out += [(f"{column} != ''", ()) for column, value in (("agent", self.agent), ("key_name", self.key)) if value]
         if self.budget is not None:
             out.append(("instr(',' || budgets || ',', ?)", (f",{self.budget},",)))
         if self.since is not None:

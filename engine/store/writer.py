@@ -29,6 +29,9 @@ from engine.store.rows import SAVE, SAVE_VIOLATION, row_of, violations_of
 RETRY = 5.0
 """Seconds between two tries to write to a file that failed."""
 
+TELL = 1.0
+"""Seconds between two lines about a file that is being brought up to date."""
+
 TIDY = 300.0
 """Seconds between two looks for events that need not be kept."""
 
@@ -71,6 +74,7 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._details: Details | None = None
         self._retry_at = 0.0
+        self._tell_at = monotonic() + TELL
         self._backlog: OrderedDict[str, Event] = OrderedDict()
         self._marked = False
         self._failing = False
@@ -82,7 +86,7 @@ class Writer:
         """Open or make the file. Sets `ok`."""
         try:
             self._connection = _connect(self._path)
-            migrate(self._connection)
+            migrate(self._connection, self._upgrading)
             self._details = Details(self._connection)
             if not self._marked:
                 # Nothing of this run can be in a file that is opened for the first time.
@@ -112,6 +116,12 @@ class Writer:
             self._failed(error)
         else:
             self._works_again()
+
+    def _upgrading(self, step: int, steps: int, share: float) -> None:
+        """An older file with many events takes a while; whoever waits for the start sees how far it is."""
+        if (now := self._monotonic()) >= self._tell_at:
+            self._tell_at = now + TELL
+            self._log("ledger_upgrading", step=step, steps=steps, done=round(share, 2))
 
     @property
     def tidy_in(self) -> float:

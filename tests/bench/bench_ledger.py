@@ -75,6 +75,7 @@ def kinds(count: int, draw: random.Random) -> list[Event]:
                 input_tokens=tokens, cached_input_tokens=int(tokens * 0.8), cost_provenance="catalogue", cost_basis="usage",
                 price_table="genai-prices 0.2.3", stop_reason="tool_use", gateway_version="0.1.0",
                 cost_estimate_usd=prices.estimate(chosen.ref, tokens, 400) if chosen else None,
+                requested_usd=prices.estimate(f"anthropic/{asked['request']['model']}", tokens, 500),
                 violations=() if chosen else ({"kind": "denied", "rule": "", "reason": "INCOMPATIBLE"},),
             )
         )  # fmt: skip
@@ -149,6 +150,8 @@ def questions(path: Path) -> Iterator[tuple[str, float, int]]:
                 50, Filter(status="error", since=END - timedelta(days=1))
             ),
             "... of a client that is nowhere": lambda: reader.recent(50, Filter(client="nobody")),
+            "... of a sub-agent that is nowhere": lambda: reader.recent(50, Filter(agent="nobody")),
+            "... of a key that is nowhere": lambda: reader.recent(50, Filter(key="nobody")),
             "one event": lambda: [reader.get(newest.id)],
             "session view": lambda: reader.recent(10_000, Filter(session=newest.session_id)),
             "sessions list, 50": lambda: reader.sessions(50),
@@ -156,7 +159,13 @@ def questions(path: Path) -> Iterator[tuple[str, float, int]]:
             "violations list, 50": lambda: reader.violations(50),
             "cost by project, 30 days": lambda: reader.ask(lambda c: costs.spent(c, "project", month)),
             "cost by model, 30 days": lambda: reader.ask(lambda c: costs.spent(c, "model", month)),
-            "cost by session, 30 days": lambda: reader.ask(lambda c: costs.spent(c, "session", month)),
+            "cost by session, 30 days, dearest 50": lambda: reader.ask(
+                lambda c: [*costs.spent(c, "session", month, 50), costs.all_sessions(c, month)]
+            ),
+            "cost by session, 30 days, all": lambda: reader.ask(lambda c: costs.spent(c, "session", month)),
+            "savings, 30 days": lambda: reader.ask(lambda c: costs.saved(c, month)),
+            "savings by project, 30 days": lambda: reader.ask(lambda c: costs.saved(c, month, "project")),
+            "savings by session, 30 days": lambda: reader.ask(lambda c: costs.saved(c, month, "session", 50)),
             "spent this month": lambda: [reader.spend(Filter(since=month))],
         }
         for name, ask in asked.items():

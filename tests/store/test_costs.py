@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cli import cli
-from engine.store.costs import Saved, saved, spent, total
+from engine.store.costs import Saved, all_sessions, saved, spent, total
 from engine.store.event import Event
 from engine.store.ledger import Ledger
 from engine.store.reader import Reader
@@ -72,6 +72,15 @@ def test_every_group(reader: Reader, by: Any, first: tuple[str, float]) -> None:
     """Sums by each of the names that the command knows."""
     found = reader.ask(lambda c: spent(c, by, LONG_AGO.replace(tzinfo=ZoneInfo("UTC"))))
     assert (found[0].name, found[0].cost_usd) == first
+
+
+def test_the_dearest_sessions(reader: Reader) -> None:
+    """A list of sessions may be cut short; the total is of all."""
+    found = reader.ask(lambda c: spent(c, "session", LONG_AGO, 1))
+    count, whole = reader.ask(lambda c: all_sessions(c, LONG_AGO))
+    assert ([g.name for g in found], count, whole.cost_usd, whole.requests) == (["s1"], 1, 1.5, 2)
+    assert reader.ask(lambda c: all_sessions(c, START + timedelta(days=9)))[1].requests == 0
+    assert [g.name for g in reader.ask(lambda c: saved(c, LONG_AGO, "session", 1))] == ["s1"]
 
 
 def test_since(reader: Reader) -> None:

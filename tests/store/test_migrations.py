@@ -87,6 +87,14 @@ def test_a_newer_file_is_left_alone(connection: sqlite3.Connection) -> None:
             "SELECT detail FROM events WHERE client = ? AND agent = ? ORDER BY timestamp DESC LIMIT 50",
             "events_timestamp",
         ),
+        (
+            "SELECT id FROM events WHERE agent = ? AND agent != '' ORDER BY timestamp DESC, id DESC LIMIT 50",
+            "events_agent",
+        ),
+        (
+            "SELECT id FROM events WHERE key_name = ? AND key_name != '' ORDER BY timestamp DESC, id DESC LIMIT 50",
+            "events_key",
+        ),
         ("SELECT project, total(cost_usd) FROM usage_days WHERE day >= ? GROUP BY project", "PRIMARY KEY (day>?)"),
         ("SELECT id FROM sessions ORDER BY last DESC LIMIT 50", "sessions_last"),
         ("SELECT project, total(cost_usd) FROM usage WHERE slot >= ? GROUP BY project", "PRIMARY KEY (slot>?)"),

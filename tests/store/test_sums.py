@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from engine.store.detail import Details
 from engine.store.event import Event
-from engine.store.migrations import migrate
+from engine.store.migrations import MIGRATIONS, migrate
 from engine.store.rows import SAVE, row_of
 from tests.store.builders import event
+
+BEFORE_SAVINGS = 10
+"""Steps of the last version without the comparison in its sums."""
 
 EVENTS = st.builds(
     lambda number, **fields: event(number * 400, **fields),
@@ -28,6 +31,7 @@ EVENTS = st.builds(
     cost_estimate_usd=st.none() | st.integers(0, 64).map(lambda n: n / 64),
     cost_reported_usd=st.none() | st.integers(0, 64).map(lambda n: n / 64),
     wasted_usd=st.none() | st.just(0.25),
+    requested_usd=st.none() | st.integers(0, 64).map(lambda n: n / 64),
     cache_hit=st.booleans(),
 )
 
@@ -49,8 +53,9 @@ def test_every_event_is_counted_once(given_events: list[tuple[Event, str]]) -> N
             connection.execute(SAVE, row_of(step, details))
     made = [event for event, _ in given_events]
     for table in ("usage", "usage_days", "usage_slots"):
-        assert _sums(connection, table) == _expected(made)
-    assert _sums(connection, "sessions") == _expected([event for event in made if event.session_id])
+        assert (_sums(connection, table), _compared(connection, table)) == (_expected(made), _comparison(made))
+    named = [event for event in made if event.session_id]
+    assert (_sums(connection, "sessions"), _compared(connection, "sessions")) == (_expected(named), _comparison(named))
     assert {row[0] for row in connection.execute("SELECT slot FROM usage")} == {_slot(event) for event in made}
     connection.close()
 
@@ -71,6 +76,66 @@ def _expected(events: list[Event]) -> tuple[Any, ...]:
         sum(event.output_tokens or 0 for event in events),
         sum(event.total_usd or 0.0 for event in events),
     )
+
+
+COMPARED = (
+    "compared", "uncompared", "requested_usd", "downgrades", "downgraded_usd", "cached", "cached_usd", "refused", "refused_usd",
+    "fallbacks", "fallback_usd", "dearer", "dearer_usd", "wasted", "wasted_usd",
+)  # fmt: skip
+
+
+def _compared(connection: sqlite3.Connection, table: str) -> dict[str, float]:
+    row = connection.execute(f"SELECT {', '.join(f'total({name})' for name in COMPARED)} FROM {table}").fetchone()
+    return dict(zip(COMPARED, row, strict=True))
+
+
+def _comparison(events: list[Event]) -> dict[str, float]:
+    """The same by what an event says of itself."""
+    found = dict.fromkeys(COMPARED, 0.0)
+    for one in events:
+        served = one.cost_usd is not None and one.selected_provider
+        if one.requested_usd is not None and (one.cache_hit or not one.selected_provider or served):
+            found["compared"] += 1
+            found["requested_usd"] += one.requested_usd
+        elif one.status in ("success", "fallback_success") and not one.cache_hit:
+            found["uncompared"] += 1
+        if one.saving is not None:
+            kind, usd = one.saving
+            fell_back = kind == "dearer" and one.status == "fallback_success"
+            counts, sums = {
+                "downgrade": ("downgrades", "downgraded_usd"), "cache": ("cached", "cached_usd"),
+                "refused": ("refused", "refused_usd"), "dearer": ("dearer", "dearer_usd"),
+            }[kind] if not fell_back else ("fallbacks", "fallback_usd")  # fmt: skip
+            found[counts] += 1
+            found[sums] += abs(usd)
+        if one.wasted_usd is not None:
+            found["wasted"] += 1
+            found["wasted_usd"] += one.wasted_usd
+    return found
+
+
+@settings(deadline=None, max_examples=40)
+@given(events=st.lists(EVENTS, max_size=12, unique_by=lambda e: e.id))
+def test_an_older_file_is_summed_up_alike(events: list[Event]) -> None:
+    """What was written before the comparison was kept in sums is in them as if it had been."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for step in MIGRATIONS[:BEFORE_SAVINGS]:
+        step(connection)
+    connection.execute(f"PRAGMA user_version = {BEFORE_SAVINGS}")
+    details = Details(connection)
+    for one in events:
+        connection.execute(SAVE, row_of(one, details))
+    shares: list[float] = []
+    migrate(connection, lambda step, steps, share: shares.append(share))
+    for table in ("usage", "usage_days", "usage_slots"):
+        assert (_sums(connection, table), _compared(connection, table)) == (_expected(events), _comparison(events))
+    named = [event for event in events if event.session_id]
+    assert (_sums(connection, "sessions"), _compared(connection, "sessions")) == (_expected(named), _comparison(named))
+    assert shares == ([1.0] if events else [])
+    later = event(86_400, requested_usd=1.0, cost_estimate_usd=0.5, selected_provider="a", selected_model="m")
+    connection.execute(SAVE, row_of(later, details))
+    assert _compared(connection, "usage") == _comparison([*events, later])
+    connection.close()
 
 
 def _slot(event: Event) -> str:
