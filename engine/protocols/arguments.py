@@ -32,3 +32,13 @@ def to_text(value: Any) -> str:
     if value is None or value == "":
         return "{}"
     return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def is_object(text: str) -> bool:
+    """Whether `text` is a whole JSON object."""
+    if not text.rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False

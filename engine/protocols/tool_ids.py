@@ -13,6 +13,8 @@ import string
 from base64 import b32hexencode, urlsafe_b64decode, urlsafe_b64encode
 from typing import Literal
 
+from engine.llm.messages import LLMRequest, ToolCall
+
 Rule = Literal["any", "word", "alnum9"]
 """`any`: every text; `word`: `[A-Za-z0-9_-]{1,64}`; `alnum9`: nine letters and digits."""
 
@@ -52,6 +54,33 @@ def original(call_id: str) -> str:
 def synthetic(answer_id: str, index: int = 0) -> str:
     """An id for the call that came without one: `call_` and 24 letters and digits, bound to its answer and place there."""
     return "call_" + _digest(f"{answer_id}\0{index}")
+
+
+class AnswerIds:
+    """The ids of one answer's calls for its client: none empty, none twice, none that the conversation has already.
+
+    Some servers give every call of an answer the same id, some none, some count anew in every turn; a client that finds a
+    result by its call's id would then run one call and answer another.
+    """
+
+    __slots__ = ("_request", "_taken")
+
+    def __init__(self, request: LLMRequest | None = None) -> None:
+        self._request = request
+        self._taken: set[str] | None = None
+
+    def of(self, call_id: str, answer_id: str, number: int) -> str:
+        """The id of the answer's call `number`: `call_id` where it is free. Ask once for each call."""
+        if self._taken is None:  # most answers hold no call, and a conversation may hold hundreds
+            messages = self._request.messages if self._request is not None else ()
+            self._taken = {original(b.id) for m in messages for b in m.content if isinstance(b, ToolCall)}
+        found = call_id or synthetic(answer_id, number)
+        again = 0
+        while original(found) in self._taken:
+            found = synthetic(f"{answer_id}\0{call_id}" if again else answer_id, number + again)
+            again += 1
+        self._taken.add(original(found))
+        return found
 
 
 class IdMap:

@@ -13,13 +13,10 @@ import hashlib
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-import orjson
 import re2
 
 from engine.llm.messages import JsonObject, Tool, ToolCall
-
-INPUT = "input"
-"""The one argument of a function that stands for a custom tool."""
+from engine.protocols.custom_text import INPUT, unwrapped
 
 _NAME = re2.compile(r"[A-Za-z0-9_-]{1,64}")
 _OTHER = re2.compile(r"[^A-Za-z0-9_-]")
@@ -95,7 +92,7 @@ class ToolNames:
         origin = self._origins.get(call.name)
         if origin is None:
             return call
-        text = custom_text(call.arguments) if origin.kind == "custom" else call.arguments
+        text = unwrapped(call.arguments) if origin.kind == "custom" else call.arguments
         return dataclasses.replace(call, name=origin.name, namespace=origin.namespace, kind=origin.kind, arguments=text)
 
     def _add(self, origin: Origin) -> None:
@@ -122,21 +119,6 @@ def custom_schema(description: str = "") -> JsonObject:
     if description:
         field["description"] = description
     return {"type": "object", "properties": {INPUT: field}, "required": [INPUT], "additionalProperties": False}
-
-
-def custom_arguments(text: str) -> str:
-    """A custom call's text as the JSON arguments of that function."""
-    return orjson.dumps({INPUT: text}).decode()
-
-
-def custom_text(arguments: str) -> str:
-    """The text back; arguments that are not of that form (a model's slip) are taken as the text themselves."""
-    try:
-        value = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        return arguments
-    text = value.get(INPUT) if isinstance(value, dict) else value
-    return text if isinstance(text, str) else arguments
 
 
 def _kind(tool: Tool) -> Literal["function", "custom"]:

@@ -295,6 +295,7 @@ ANSWERS = st.builds(
             ]
         ),
         max_size=6,
+        unique_by=lambda block: block.id if isinstance(block, ToolCall) else object(),
     ).map(tuple),
     st.just("end_turn"),
     usage=st.builds(Usage, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), reasoning_tokens=st.integers(0, 9)),

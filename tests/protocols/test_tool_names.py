@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.llm.messages import Tool, ToolCall
-from engine.protocols.tool_names import ToolNames, custom_arguments, custom_text, flat
+from engine.protocols.custom_text import unwrapped, wrapped
+from engine.protocols.tool_names import ToolNames, flat
 
 NAMES = st.text("ab_.é-", min_size=1, max_size=70)
 TOOLS = st.lists(
@@ -58,12 +59,12 @@ def test_plain_tools_need_nothing() -> None:
 @given(st.text(max_size=50))
 def test_custom_text_survives(text: str) -> None:
     """A custom tool's text comes out of its argument as it went in."""
-    assert custom_text(custom_arguments(text)) == text
+    assert unwrapped(wrapped(text)) == text
 
 
 def test_a_slip_is_the_text_itself() -> None:
     """Arguments that are not of the form are taken as the text."""
-    assert [custom_text(t) for t in ("*** Begin", '{"patch":"x"}', '"x"')] == ["*** Begin", '{"patch":"x"}', "x"]
+    assert [unwrapped(t) for t in ("*** Begin", '{"patch":"x"}', '"x"')] == ["*** Begin", '{"patch":"x"}', "x"]
 
 
 def test_a_name_is_a_pure_function() -> None:

@@ -16,8 +16,9 @@ from engine.llm.messages import JsonObject, LLMRequest, Message, ToolCall, ToolR
 from engine.protocols import arguments
 from engine.protocols.anthropic_messages.blocks_out import beside, encode_part
 from engine.protocols.anthropic_messages.words import NAME
+from engine.protocols.custom_text import wrapped
 from engine.protocols.tool_ids import IdMap
-from engine.protocols.tool_names import ToolNames, custom_arguments
+from engine.protocols.tool_names import ToolNames
 
 _UNANSWERED = "The tool call was interrupted; there is no result."
 _OPENING = "(The conversation starts with the assistant.)"
@@ -107,7 +108,7 @@ class _Builder:
 
     def _call(self, call: ToolCall, message: Message) -> None:
         wire_id = self._ids.call(call.id, self._stretch)
-        text = custom_arguments(call.arguments) if call.kind == "custom" else call.arguments
+        text = wrapped(call.arguments) if call.kind == "custom" else call.arguments
         part: JsonObject = {
             "type": "tool_use",
             "id": wire_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from engine.llm.errors import ProviderError
@@ -22,7 +23,8 @@ from engine.protocols.anthropic_messages.blocks_in import decode_content
 from engine.protocols.anthropic_messages.blocks_out import beside, thinking_shown
 from engine.protocols.anthropic_messages.usage import decode_usage, encode_usage
 from engine.protocols.anthropic_messages.words import NAME, STOP_OUT, stop_reason
-from engine.protocols.tool_names import ToolNames, custom_arguments
+from engine.protocols.custom_text import wrapped
+from engine.protocols.tool_names import ToolNames
 
 _KNOWN = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
 
@@ -32,13 +34,21 @@ def decode_response(body: JsonObject, *, request: LLMRequest | None = None) -> L
     content = body.get("content")
     if not isinstance(content, list):
         raise no_answer(body)
-    blocks = decode_content(content)
-    if request is not None and not (names := ToolNames(request.tools)).plain:
-        blocks = tuple(names.restore(block) if isinstance(block, ToolCall) else block for block in blocks)
+    names = ToolNames(request.tools if request is not None else ())
+    ids = tool_ids.AnswerIds(request)
+    answer_id = str(body.get("id") or "")
+    blocks: list[Block] = []
+    for block in decode_content(content):
+        if isinstance(block, ToolCall):
+            block = names.restore(block)
+            block = replace(block, id=ids.of(block.id, answer_id, len(blocks)))
+        if is_nameless_call(block):
+            raise nameless()
+        blocks.append(block)
     return LLMResponse(
-        id=str(body.get("id") or ""),
+        id=answer_id,
         model=str(body.get("model") or ""),
-        content=blocks,
+        content=tuple(blocks),
         stop=stop_reason(body.get("stop_reason"), has_tool_call=any(isinstance(b, ToolCall) for b in blocks)),
         stop_sequence=body["stop_sequence"] if isinstance(body.get("stop_sequence"), str) else None,
         usage=decode_usage(body.get("usage")),
@@ -53,6 +63,17 @@ def no_answer(body: JsonObject) -> ProviderError:
         seen = error_bodies.from_value(body)
         return error_bodies.provider_error(0, b"", {}, protocol=NAME, in_stream=True, read_as=seen)
     return ProviderError("the provider's answer has no content list", meaning="broken", protocol=NAME, in_stream=True)
+
+
+def is_nameless_call(block: Block) -> bool:
+    """Whether this is a client's tool call that names no tool: nobody could answer it."""
+    return (block.name == "") if isinstance(block, ToolCall) else isinstance(block, Opaque) and block.type == "tool_use"
+
+
+def nameless() -> ProviderError:
+    """The error for an answer with such a call."""
+    said = "the provider's answer holds a tool call without a name"
+    return ProviderError(said, meaning="broken", protocol=NAME, in_stream=True)
 
 
 def encode_response(response: LLMResponse, *, model: str) -> JsonObject:
@@ -80,7 +101,7 @@ def answer_block(block: Block, *, own: bool) -> JsonObject | None:
         case Thinking():
             return thinking_shown(block)
         case ToolCall():
-            text = custom_arguments(block.arguments) if block.kind == "custom" else block.arguments
+            text = wrapped(block.arguments) if block.kind == "custom" else block.arguments
             return {
                 "type": "tool_use",
                 "id": tool_ids.fit(block.id, "word"),

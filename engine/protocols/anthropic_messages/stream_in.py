@@ -7,6 +7,7 @@ client must never take a cut-off answer for a whole one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -29,8 +30,11 @@ from engine.llm.stream import (
 )
 from engine.protocols import arguments, error_bodies
 from engine.protocols.anthropic_messages.blocks_in import decode_block
+from engine.protocols.anthropic_messages.responses import is_nameless_call, nameless
 from engine.protocols.anthropic_messages.usage import decode_usage, merge_usage
 from engine.protocols.anthropic_messages.words import NAME, stop_reason
+from engine.protocols.custom_text import TextReader, unwrapped
+from engine.protocols.tool_ids import AnswerIds
 from engine.protocols.tool_names import ToolNames
 
 _MESSAGE_KNOWN = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
@@ -45,16 +49,26 @@ _DELTA_BLOCKS = {
 
 
 class _Open:
-    """The block that is being received: its start as sent, and what its deltas added."""
+    """A block that is being received: its start as sent, what its deltas added, and what is to be told of it."""
 
-    __slots__ = ("call", "value", "wire_index", "written")
+    __slots__ = ("call", "done", "index", "reader", "told", "value", "wire_index", "written")
 
-    def __init__(self, wire_index: Any, value: JsonObject, call: ToolCall | None) -> None:
+    def __init__(self, index: int, wire_index: Any, value: JsonObject) -> None:
+        self.index = index
         self.wire_index = wire_index
         self.value = value
-        self.call = call
+        self.call: ToolCall | None = None
+        self.reader: TextReader | None = None
+        """Unpacks the text of a custom tool that was called as a function."""
         self.written: list[str] = []
         """Pieces of text, thinking or argument text, by the block's kind."""
+        self.told: list[StreamEvent] = []
+        self.done = False
+
+    @property
+    def awaits_input(self) -> bool:
+        """Whether it is a call, the client's or the provider's own, whose arguments are not whole yet."""
+        return "input" in self.value and not self.value["input"] and not arguments.is_object("".join(self.written))
 
 
 class Decoder:
@@ -66,7 +80,11 @@ class Decoder:
         self._started = False
         self._ended = False
         self._index = -1
-        self._open: _Open | None = None
+        self._id = ""
+        self._ids = AnswerIds(request)
+        self._line: list[_Open] = []
+        """Blocks that are not told to the end, in order."""
+        self._nameless = False
         self._has_call = False
         self._usage: JsonObject = {}
         self._stop: str | None = None
@@ -93,7 +111,7 @@ class Decoder:
             case "content_block_start":
                 return self._block_start(value)
             case "content_block_stop":
-                return self._close_block()
+                return self._block_stop(value)
             case "message_start":
                 return self._message_start(value)
             case "message_delta":
@@ -128,8 +146,9 @@ class Decoder:
         message = message if isinstance(message, dict) else {}
         self._started = True
         self._usage = merge_usage(self._usage, message.get("usage"))
+        self._id = str(message.get("id") or "")
         start = Start(
-            id=str(message.get("id") or ""),
+            id=self._id,
             model=str(message.get("model") or ""),
             usage=decode_usage(self._usage) if self._usage else None,
             extra={key: item for key, item in message.items() if key not in _MESSAGE_KNOWN},
@@ -140,45 +159,52 @@ class Decoder:
         return [] if self._started else self._message_start({})
 
     def _block_start(self, value: JsonObject) -> list[StreamEvent]:
+        """A new block ends those before it that are not ended, but for calls whose arguments some servers send in turns."""
         block = value.get("content_block")
-        events = [*self._ensure_started(), *self._close_block()]
-        if not isinstance(block, dict):
-            return events
-        return events + self._begin(value.get("index"), block)
+        events = self._ensure_started()
+        for opened in self._line:
+            if not opened.awaits_input or opened.wire_index == value.get("index"):
+                self._close(opened)
+        if isinstance(block, dict):
+            self._begin(value.get("index"), block)
+        return events + self._tell()
 
-    def _begin(self, wire_index: Any, block: JsonObject) -> list[StreamEvent]:
+    def _begin(self, wire_index: Any, block: JsonObject) -> None:
         """Opens a block. Text that stands in its start already is sent as its first delta."""
         self._index += 1
-        decoded = decode_block(block)
-        opened = self._open = _Open(wire_index, dict(block), None)
         index = self._index
+        decoded = decode_block(block)
+        opened = _Open(index, wire_index, dict(block))
+        self._line.append(opened)
         match decoded:
             case Text(text, extra):
-                return [BlockStart(index, Text("", extra)), *self._wrote(TextDelta(index, text))]
+                opened.told.append(BlockStart(index, Text("", extra)))
+                self._wrote(opened, TextDelta(index, text))
             case Thinking(redacted=False):
-                start = Thinking("", origin=decoded.origin, extra=decoded.extra)
-                return [BlockStart(index, start), *self._wrote(ThinkingDelta(index, decoded.text))]
+                opened.told.append(BlockStart(index, Thinking("", origin=decoded.origin, extra=decoded.extra)))
+                self._wrote(opened, ThinkingDelta(index, decoded.text))
             case ToolCall():
                 self._has_call = True
-                opened.call = self._names.restore(decoded) if self._names else decoded
-                return [BlockStart(index, self._called(""))]
+                opened.call = call = self._named(decoded, index)
+                custom = call.kind == "custom"
+                opened.reader = TextReader() if custom else None
+                opened.told.append(BlockStart(index, replace(call, arguments="")))
             case Thinking() | Opaque():
-                return [BlockStart(index, decoded)]
-        opaque = Opaque(NAME, block)  # an image, a result: nothing that an answer streams
-        return [BlockStart(index, opaque)]
+                opened.told.append(BlockStart(index, decoded))
+                self._nameless = self._nameless or is_nameless_call(decoded)
+            case _:  # an image, a result: nothing that an answer streams
+                opened.told.append(BlockStart(index, Opaque(NAME, block)))
 
-    def _called(self, text: str) -> ToolCall:
-        call = self._open.call if self._open else None
-        assert call is not None
-        return ToolCall(
-            call.id, call.name, text, kind=call.kind, namespace=call.namespace, item_id=call.item_id, extra=call.extra
-        )
+    def _named(self, call: ToolCall, index: int) -> ToolCall:
+        """The call under the client's own name and id, its arguments as the provider wrote them."""
+        self._nameless = self._nameless or is_nameless_call(call)
+        named = self._names.restore(call) if self._names else call
+        return replace(named, id=self._ids.of(call.id, self._id, index), arguments=call.arguments)
 
-    def _wrote(self, event: TextDelta | ThinkingDelta) -> list[StreamEvent]:
-        if not event.text or self._open is None:
-            return []
-        self._open.written.append(event.text)
-        return [event]
+    def _wrote(self, opened: _Open, event: TextDelta | ThinkingDelta) -> None:
+        if event.text:
+            opened.written.append(event.text)
+            opened.told.append(event)
 
     def _delta(self, value: JsonObject) -> list[StreamEvent]:
         delta = value.get("delta")
@@ -186,41 +212,51 @@ class Decoder:
             return []
         kind = str(delta.get("type"))
         events: list[StreamEvent] = []
-        if self._open is None or self._open.wire_index != value.get("index"):
-            events = self._missed_start(value.get("index"), kind)
-        opened = self._open
+        opened = self._opened(value.get("index"))
         if opened is None:
+            events = self._ensure_started()
+            opened = self._missed_start(value.get("index"), kind)
+        if opened is None:
+            if kind == "input_json_delta" and _string(delta, "partial_json"):
+                return events + self._fail(_broken("the provider sent arguments of a call that it had not begun"))
             return events
-        is_opaque = opened.call is None and opened.value.get("type") not in ("text", "thinking")
-        if is_opaque:
-            return [*events, *self._opaque_delta(opened, kind, delta)]
+        if opened.call is None and opened.value.get("type") not in ("text", "thinking"):
+            self._opaque_delta(opened, kind, delta)
+            return events + self._tell()
         match kind:
             case "text_delta":
-                events += self._wrote(TextDelta(self._index, _string(delta, "text")))
+                self._wrote(opened, TextDelta(opened.index, _string(delta, "text")))
             case "thinking_delta":
-                events += self._wrote(ThinkingDelta(self._index, _string(delta, "thinking")))
+                self._wrote(opened, ThinkingDelta(opened.index, _string(delta, "thinking")))
             case "signature_delta":
                 opened.value["signature"] = _string(delta, "signature")
             case "citations_delta":
                 opened.value["citations"] = [*(opened.value.get("citations") or []), delta.get("citation")]
             case "input_json_delta" if opened.call is not None and (piece := _string(delta, "partial_json")):
                 opened.written.append(piece)
-                if opened.call.kind != "custom":
-                    events.append(ArgumentsDelta(self._index, piece))
-        return events
+                if text := piece if opened.reader is None else opened.reader.feed(piece):
+                    opened.told.append(ArgumentsDelta(opened.index, text))
+        return events + self._tell()
 
-    def _missed_start(self, wire_index: Any, kind: str) -> list[StreamEvent]:
-        """A delta for a block that is not open. An index that is left out means the open block."""
-        if self._open is not None and wire_index is None:
-            return []
+    def _opened(self, wire_index: Any) -> _Open | None:
+        """The open block of that index. An index that is left out means the newest one."""
+        opened = (one for one in reversed(self._line) if not one.done)
+        return next((one for one in opened if wire_index is None or one.wire_index == wire_index), None)
+
+    def _missed_start(self, wire_index: Any, kind: str) -> _Open | None:
+        """What a delta belongs to whose block is not open: arguments to the call that waits for some, else a new block."""
         block_type = _DELTA_BLOCKS.get(kind)
-        if block_type is None or block_type == "tool_use":
-            return []
-        events = [*self._ensure_started(), *self._close_block()]
-        start: JsonObject = {"type": block_type, block_type: ""}
-        return events + self._begin(wire_index, start)
+        if block_type == "tool_use":
+            return next((one for one in reversed(self._line) if not one.done and one.awaits_input), None)
+        if block_type is None:
+            return None
+        for opened in self._line:
+            if not opened.awaits_input:
+                self._close(opened)
+        self._begin(wire_index, {"type": block_type, block_type: ""})
+        return self._line[-1]
 
-    def _opaque_delta(self, opened: _Open, kind: str, delta: JsonObject) -> list[StreamEvent]:
+    def _opaque_delta(self, opened: _Open, kind: str, delta: JsonObject) -> None:
         if kind == "input_json_delta":
             opened.written.append(_string(delta, "partial_json"))
         else:
@@ -229,38 +265,56 @@ class Decoder:
                 if key != "type":
                     both = isinstance(before, str) and isinstance(piece, str)
                     opened.value[key] = before + piece if both else piece
-        return [OpaqueDelta(self._index, delta)]
+        opened.told.append(OpaqueDelta(opened.index, delta))
 
-    def _close_block(self) -> list[StreamEvent]:
-        opened = self._open
-        if opened is None:
-            return []
-        index = self._index
+    def _block_stop(self, value: JsonObject) -> list[StreamEvent]:
+        opened = self._opened(value.get("index")) or self._opened(None)
+        if opened is not None:
+            self._close(opened)
+        return self._tell()
+
+    def _close(self, opened: _Open) -> None:
+        """The end of a block. Its arguments, if they came whole in its start, are said now in one piece."""
+        if opened.done:
+            return
+        opened.done = True
+        index = opened.index
         text = "".join(opened.written)
-        events: list[StreamEvent]
-        if opened.call is not None:
-            late, call = self._closed_call(opened.call, text)
-            events = [*late, BlockStop(index, call)]
+        call = opened.call
+        if call is None:
+            opened.told.append(BlockStop(index, _closed(opened.value, text)))
+            return
+        if opened.reader is not None:
+            late = ("" if text else opened.reader.feed(call.arguments)) + opened.reader.close()
+            text = unwrapped(text or call.arguments)
         else:
-            events = [BlockStop(index, _closed(opened.value, text))]
-        self._open = None
+            late = "" if text or call.arguments == "{}" else call.arguments
+            text = text or call.arguments
+        if late:
+            opened.told.append(ArgumentsDelta(index, late))
+        opened.told.append(BlockStop(index, replace(call, arguments=text)))
+
+    def _close_all(self) -> list[StreamEvent]:
+        for opened in self._line:
+            self._close(opened)
+        return self._tell()
+
+    def _tell(self) -> list[StreamEvent]:
+        """What can be told now: a block that is not done holds back those behind it."""
+        if self._nameless:
+            return self._fail(nameless())
+        events: list[StreamEvent] = []
+        while self._line:
+            head = self._line[0]
+            events += head.told
+            head.told.clear()
+            if not head.done:
+                break
+            del self._line[0]
         return events
 
-    def _closed_call(self, call: ToolCall, text: str) -> tuple[list[ArgumentsDelta], ToolCall]:
-        """A call whose arguments came whole in its start, or whose tool is a custom one, says them now in one piece."""
-        said = text if call.kind != "custom" else ""
-        if text and self._names is not None and call.kind == "custom":
-            text = self._names.restore(ToolCall(call.id, self._wire_name(), text)).arguments
-        elif not text:
-            text = call.arguments
-        late = [] if said or (text == "{}" and call.kind != "custom") else [ArgumentsDelta(self._index, text)]
-        return late, self._called(text)
-
-    def _wire_name(self) -> str:
-        return _string(self._open.value, "name") if self._open else ""
-
     def _message_delta(self, value: JsonObject) -> list[StreamEvent]:
-        events = [*self._ensure_started(), *self._close_block()]
+        events = [*self._ensure_started(), *self._close_all()]
         self._usage = merge_usage(self._usage, value.get("usage"))
         delta = value.get("delta")
         delta = delta if isinstance(delta, dict) else {}
@@ -273,9 +327,11 @@ class Decoder:
         return events or [Progress()]
 
     def _finish(self) -> list[StreamEvent]:
-        events = [*self._ensure_started(), *self._close_block()]
+        events = [*self._ensure_started(), *self._close_all()]
         self._ended = True
         stop: StopReason = stop_reason(self._stop, has_tool_call=self._has_call)
+        if self._nameless:
+            return events
         return [*events, Finish(stop, decode_usage(self._usage), self._stop_sequence, self._extra)]
 
     def _fail(self, error: ProviderError) -> list[StreamEvent]:

@@ -30,7 +30,7 @@ from engine.protocols.anthropic_messages.blocks_out import thinking_shown
 from engine.protocols.anthropic_messages.errors import encode_stream_error
 from engine.protocols.anthropic_messages.usage import encode_usage
 from engine.protocols.anthropic_messages.words import NAME, STOP_OUT
-from engine.protocols.tool_names import custom_arguments
+from engine.protocols.custom_text import wrapped
 
 _TEXT_DELTA = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
@@ -132,7 +132,7 @@ class Encoder:
                 late = self._end_thinking(block)
             case ToolCall() if self._is_open and not self._said_arguments:
                 text = "" if block.arguments == "{}" else block.arguments
-                text = custom_arguments(block.arguments) if self._is_custom else text
+                text = wrapped(block.arguments) if self._is_custom else text
                 late = self._delta({"type": "input_json_delta", "partial_json": text})
             case Text() if self._is_open and isinstance(citations := block.extra.get("citations"), list):
                 late = b"".join(self._delta({"type": "citations_delta", "citation": item}) for item in citations)

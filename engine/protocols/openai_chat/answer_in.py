@@ -22,7 +22,7 @@ from engine.llm.messages import (
     ToolCall,
     Usage,
 )
-from engine.protocols import error_bodies
+from engine.protocols import error_bodies, tool_ids
 from engine.protocols.openai_chat import reasoning
 from engine.protocols.openai_chat.fields import FAILED, NAME, stop_reason
 from engine.protocols.openai_chat.parts import read_part
@@ -48,7 +48,7 @@ def decode_response(body: Any, *, quirks: Quirks, request: LLMRequest | None = N
         raise failed
     answer_id = str(body.get("id") or "")
     model = str(body.get("model") or "")
-    blocks = _blocks(message, quirks, answer_id, model)
+    blocks = _blocks(message, quirks, answer_id, model, tool_ids.AnswerIds(request))
     if request is not None:
         names = ToolNames(request.tools)
         blocks = [names.restore(block) if isinstance(block, ToolCall) else block for block in blocks]
@@ -69,7 +69,7 @@ def decode_response(body: Any, *, quirks: Quirks, request: LLMRequest | None = N
     )
 
 
-def _blocks(message: JsonObject, quirks: Quirks, answer_id: str, model: str) -> list[Block]:
+def _blocks(message: JsonObject, quirks: Quirks, answer_id: str, model: str, ids: tool_ids.AnswerIds) -> list[Block]:
     thoughts = reasoning.thoughts(message, quirks.reasoning_field, model)
     blocks: list[Block] = list(thoughts)
     told = any(thought.text for thought in thoughts)
@@ -84,30 +84,25 @@ def _blocks(message: JsonObject, quirks: Quirks, answer_id: str, model: str) -> 
     if isinstance(refusal := message.get("refusal"), str) and refusal:
         blocks.append(Refusal(refusal))
     blocks += media_of(message)
-    blocks += _calls(message, answer_id, model)
+    blocks += _calls(message, answer_id, model, ids)
     return blocks
 
 
-def _calls(message: JsonObject, answer_id: str, model: str) -> list[Block]:
+def _calls(message: JsonObject, answer_id: str, model: str, ids: tool_ids.AnswerIds) -> list[Block]:
     listed = message.get("tool_calls")
     calls = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
     legacy = message.get("function_call")
     if not calls and isinstance(legacy, dict) and legacy.get("name"):
         calls = [{"function": legacy}]
     blocks: list[Block] = []
-    seen: set[str] = set()
     for number, call in enumerate(calls):
         if sealed := reasoning.call_seal(call, model):
             blocks.append(Thinking(opaque=sealed, origin=NAME))
         read = read_call(call, answer_id=answer_id, number=number)
         if not read.name:
             raise broken("the provider's answer holds a tool call without a name")
-        if read.id in seen:
-            read = read_call({**call, "id": None}, answer_id=answer_id, number=number)
-        seen.add(read.id)
-        blocks.append(
-            read if read.arguments.strip() or read.kind == "custom" else dataclasses.replace(read, arguments="{}")
-        )
+        text = read.arguments if read.arguments.strip() or read.kind == "custom" else "{}"
+        blocks.append(dataclasses.replace(read, id=ids.of(read.id, answer_id, number), arguments=text))
     return blocks
 
 

@@ -28,9 +28,10 @@ from engine.llm.messages import (
 )
 from engine.llm.protocol import Target
 from engine.protocols import arguments, tool_ids
+from engine.protocols.custom_text import wrapped
 from engine.protocols.openai_chat.fields import NAME
 from engine.protocols.openai_chat.reasoning import text_of, unseal
-from engine.protocols.tool_names import ToolNames, custom_arguments
+from engine.protocols.tool_names import ToolNames
 from engine.protocols.unshared import MARKS, block_loss
 
 NO_RESULT = "[no result was recorded]"
@@ -276,7 +277,7 @@ class Conversation:
         return self._names.wire(call.name, call.namespace)
 
     def _call(self, call: ToolCall, wire: str) -> JsonObject:
-        text = custom_arguments(call.arguments) if call.kind == "custom" else _valid(call.arguments)
+        text = wrapped(call.arguments) if call.kind == "custom" else _valid(call.arguments)
         return {"id": wire, "type": "function", "function": {"name": self._name(call), "arguments": text}}
 
     def _think(self, message: JsonObject, blocks: Sequence[Block]) -> None:
@@ -385,14 +386,7 @@ def _valid(text: str) -> str:
     text = text.strip()
     if text in {"", "{}"}:
         return "{}"
-    return arguments.to_text(arguments.to_object(text)) if not _is_object(text) else text
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
+    return arguments.to_text(arguments.to_object(text)) if not arguments.is_object(text) else text
 
 
 def _text(text: str) -> JsonObject:

@@ -29,17 +29,19 @@ from engine.llm.stream import (
     ThinkingDelta,
 )
 from engine.protocols import error_bodies, tool_ids
+from engine.protocols.arguments import is_object
+from engine.protocols.custom_text import TextReader, unwrapped
 from engine.protocols.openai_chat import reasoning
 from engine.protocols.openai_chat.answer_in import TOLD, answer_part, broken, failure_of, media_of, usage_in
 from engine.protocols.openai_chat.fields import NAME, stop_reason
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.openai_chat.request_in import custom_of
-from engine.protocols.tool_names import Origin, ToolNames, custom_text
+from engine.protocols.tool_names import Origin, ToolNames
 
 Kind = Literal["text", "refusal", "thinking", "call", "opaque"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Piece:
     """One block in the making. `unsent` is the index of the first text that no event has carried."""
 
@@ -50,6 +52,9 @@ class Piece:
     index: Any = None
     """Calls: the wire's index, None when it has none."""
     id: str = ""
+    """Calls: the wire's id, by which later deltas may name it; empty when it has none."""
+    call_id: str = ""
+    """Calls: the client's id."""
     name: str = ""
     custom: bool = False
     """Calls: a custom call on the wire, its input plain text."""
@@ -58,6 +63,8 @@ class Piece:
     opaque: str = ""
     carried: Thinking | None = None
     """Thinking of another protocol, known at its end."""
+    reader: TextReader | None = None
+    """Calls: what unpacks the text of a custom tool that was called as a function."""
     value: JsonObject = field(default_factory=dict)
     notes: list[Any] = field(default_factory=list)
     """Text: annotations."""
@@ -71,7 +78,7 @@ class Piece:
     def whole(self) -> bool:
         """Calls: are the arguments a whole JSON object?"""
         if self.judged[0] != len(self.texts):
-            self.judged = (len(self.texts), _is_object(self.text.strip()))
+            self.judged = (len(self.texts), is_object(self.text.strip()))
         return self.judged[1]
 
 
@@ -85,6 +92,7 @@ class ChatStreamDecoder:
         "_finish",
         "_head",
         "_id",
+        "_ids",
         "_matched",
         "_model",
         "_names",
@@ -100,6 +108,7 @@ class ChatStreamDecoder:
     def __init__(self, quirks: Quirks, request: LLMRequest | None = None) -> None:
         self._quirks = quirks
         self._names = ToolNames(request.tools if request else ())
+        self._ids = tool_ids.AnswerIds(request)
         self._stops = request.stop if request else ()
         self._pieces: list[Piece] = []
         self._head = 0
@@ -207,10 +216,11 @@ class ChatStreamDecoder:
             self._last("thinking").extra_content = held
         for made in media_of(delta):
             self._pieces.append(Piece("opaque", value=made.value))
+        named: list[Piece] = []
         for call in entries(delta.get("tool_calls")):
-            self._call(call)
+            self._call(call, named)
         if isinstance(legacy := delta.get("function_call"), dict) and any(legacy.values()):
-            self._call({"index": "function_call", "function": legacy})
+            self._call({"index": "function_call", "function": legacy}, named)
 
     def _detail(self, details: list[JsonObject], *, late: bool) -> None:
         """A seal that comes after the text has begun is no use without the reasoning that it seals."""
@@ -258,13 +268,25 @@ class ChatStreamDecoder:
             self._pieces.append(last)
         return last
 
-    def _call(self, call: JsonObject) -> None:
+    def _call(self, call: JsonObject, named: list[Piece]) -> None:
+        """One entry of a delta's calls; `named` are those that entries before it in the same delta have named."""
         custom, held = custom_of(call), call.get("function")
         function: JsonObject = custom or (held if isinstance(held, dict) else {})
         call_id, name = _word(call.get("id")), _word(function.get("name"))
         index = call.get("index")
         index = index if isinstance(index, int | str) else None
+        text = function.get("input" if custom is not None else "arguments")
+        if isinstance(text, dict):
+            text = orjson.dumps(text).decode()
         piece = self._same_call(index, call_id, name)
+        if piece is not None and name and piece.name and piece in named:
+            piece = None  # named twice in one delta: two calls
+        if piece is not None and name and isinstance(text, str) and (said := text.strip()) and piece.whole():
+            before = piece.text.strip()
+            if said == before:
+                return  # the whole call once more, as some servers end a stream
+            if before != "{}" and is_object(said):
+                piece = None
         if piece is None:
             if sealed := reasoning.call_seal(call, self._model):
                 self._pieces.append(Piece("thinking", opaque=sealed))
@@ -272,15 +294,12 @@ class ChatStreamDecoder:
             self._pieces.append(piece)
         if index is not None:
             self._by_index[index] = piece
-        if call_id and not piece.id and not piece.opened:
-            taken = {p.id for p in self._pieces if p is not piece}
-            piece.id = tool_ids.synthetic(self._id, len(taken)) if call_id in taken else call_id
+        piece.id = piece.id or call_id
         piece.name = piece.name or name
+        if name:
+            named.append(piece)
         if piece.custom and custom is None and isinstance(later := call.get("custom"), dict):
-            function = later
-        text = function.get("input" if piece.custom else "arguments")
-        if isinstance(text, dict):
-            text = orjson.dumps(text).decode()
+            text = later.get("input")
         if isinstance(text, str) and text and (piece.texts or piece.custom or text.strip()):
             piece.texts.append(text)
 
@@ -293,13 +312,15 @@ class ChatStreamDecoder:
         if index is None:
             calls = [p for p in self._pieces if p.kind == "call"]
             if call_id:
-                return next((p for p in calls if p.id == call_id), None)
+                calls = [p for p in calls if p.id == call_id]
             known = calls[-1] if calls else None
         if known is None or not name or not known.name:
             return known
+        if name != known.name:
+            return None
         if call_id and known.id:
             return known if call_id == known.id else None
-        return None if known.whole() or name != known.name else known
+        return None if known.whole() else known
 
     # ── writing ──
 
@@ -309,25 +330,26 @@ class ChatStreamDecoder:
             piece = self._pieces[self._head]
             following = self._head + 1 < len(self._pieces)
             origin = self._names.origin(piece.name) if piece.kind == "call" else None
-            held_back = origin is not None and origin.kind == "custom" and not piece.custom
             if not piece.opened:
                 if piece.kind == "call" and not piece.name:
                     if following or final:
                         out += self._fail(broken("the provider's answer holds a tool call without a name"))
                     return
                 piece.opened = True
-                if piece.kind == "call" and not piece.id:
-                    piece.id = tool_ids.synthetic(self._id, sum(p.kind == "call" for p in self._pieces[: self._head]))
+                if origin is not None:
+                    piece.reader = TextReader() if origin.kind == "custom" and not piece.custom else None
+                    number = sum(p.kind == "call" for p in self._pieces[: self._head])
+                    piece.call_id = self._ids.of(piece.id, self._id, number)
                 out.append(BlockStart(self._head, self._block(piece, origin, started=True)))
-            if not held_back:
-                for text in piece.texts[piece.unsent :]:
-                    out.append(_said(piece.kind, self._head, text))
-                piece.unsent = len(piece.texts)
+            for text in piece.texts[piece.unsent :]:
+                told = piece.reader.feed(text) if piece.reader is not None else text
+                out += (_said(piece.kind, self._head, told),) if told else ()
+            piece.unsent = len(piece.texts)
             if not final and not (following and (piece.kind != "call" or piece.whole())):
                 return
+            if piece.reader is not None and (told := piece.reader.close()):
+                out.append(ArgumentsDelta(self._head, told))
             block = self._block(piece, origin)
-            if held_back and isinstance(block, ToolCall) and block.arguments:
-                out.append(ArgumentsDelta(self._head, block.arguments))
             out.append(BlockStop(self._head, block))
             self._head += 1
 
@@ -351,9 +373,11 @@ class ChatStreamDecoder:
                 return Thinking(text, opaque="" if started else opaque, summary=piece.details.summarised, origin=NAME)
         assert origin is not None
         if piece.custom or origin.kind == "custom":
-            text = text if piece.custom or started else custom_text(text)
-            return ToolCall(piece.id, origin.name, text, kind="custom", namespace=origin.namespace)
-        return ToolCall(piece.id, origin.name, text if started or text.strip() else "{}", namespace=origin.namespace)
+            text = text if piece.custom or started else unwrapped(text)
+            return ToolCall(piece.call_id, origin.name, text, kind="custom", namespace=origin.namespace)
+        return ToolCall(
+            piece.call_id, origin.name, text if started or text.strip() else "{}", namespace=origin.namespace
+        )
 
     def _end(self) -> list[StreamEvent]:
         if not self._spoke:
@@ -424,15 +448,6 @@ def _said(kind: Kind, index: int, text: str) -> StreamEvent:
         case "call":
             return ArgumentsDelta(index, text)
     return TextDelta(index, text)
-
-
-def _is_object(text: str) -> bool:
-    if not text.endswith("}"):
-        return False
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
 
 
 def _word(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from engine.llm.catalogue import Quirks
@@ -20,6 +21,7 @@ _KEPT = ("created_at", "service_tier")
 _USAGE = frozenset(
     {"input_tokens", "output_tokens", "total_tokens", "input_tokens_details", "output_tokens_details", "cost"}
 )
+NAMELESS = "the provider's answer holds a tool call without a name"
 _UNFINISHED = frozenset({"queued", "in_progress", "cancelled"})
 
 
@@ -32,9 +34,15 @@ def decode_response(body: JsonObject, *, quirks: Quirks, request: LLMRequest | N
         raise broken("the provider's answer has no output")
     names = ToolNames(request.tools if request is not None else ())
     answer_id = text(body.get("id"))
+    ids = tool_ids.AnswerIds(request)
     content: list[Block] = []
     for index, item in enumerate(entries(output)):
-        content += blocks(item, names, answer_id, index)
+        for block in blocks(item, names):
+            if isinstance(block, ToolCall):
+                if not block.name:
+                    raise broken(NAMELESS)
+                block = replace(block, id=ids.of(block.id, answer_id, index))
+            content.append(block)
     return LLMResponse(
         id=answer_id,
         model=text(body.get("model")),
@@ -46,8 +54,10 @@ def decode_response(body: JsonObject, *, quirks: Quirks, request: LLMRequest | N
     )
 
 
-def blocks(item: JsonObject, names: ToolNames, answer_id: str, index: int) -> list[Block]:
-    """The blocks of one finished output item. A message gives one per part; parts without text give none."""
+def blocks(item: JsonObject, names: ToolNames) -> list[Block]:
+    """The blocks of one finished output item. A message gives one per part; parts without text give none. A call has the
+    client's own name, and the provider's id, if any.
+    """
     match item.get("type"):
         case "message":
             said = [read_said(part) for part in entries(item.get("content"))]
@@ -55,14 +65,8 @@ def blocks(item: JsonObject, names: ToolNames, answer_id: str, index: int) -> li
         case "reasoning":
             return [reasoning.read(item)]
         case "function_call" | "custom_tool_call":
-            return [call_of(item, names, answer_id, index)]
+            return [restored(read_call(item), names)]
     return [Opaque(NAME, item)]
-
-
-def call_of(item: JsonObject, names: ToolNames, answer_id: str, index: int) -> ToolCall:
-    """The call of an item, under the client's own name, with an id in any case."""
-    call = read_call({**item, "call_id": text(item.get("call_id")) or tool_ids.synthetic(answer_id, index)})
-    return restored(call, names)
 
 
 def failure(body: JsonObject) -> ProviderError | None:

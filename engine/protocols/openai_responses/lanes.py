@@ -10,11 +10,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from engine.llm.messages import Block, JsonObject, Opaque, Refusal, Text, ToolCall
 from engine.llm.stream import ArgumentsDelta, BlockStart, BlockStop, StreamEvent, TextDelta, ThinkingDelta
 from engine.protocols.openai_responses import reasoning
-from engine.protocols.openai_responses.answer_in import blocks, call_of
+from engine.protocols.openai_responses.answer_in import blocks
 from engine.protocols.openai_responses.parts import read_said
+from engine.protocols.openai_responses.request_in import read_call
+from engine.protocols.openai_responses.tools import restored
 from engine.protocols.openai_responses.words import entries, text
 from engine.protocols.tool_names import ToolNames
 
@@ -202,21 +206,18 @@ class ReasoningLane(Lane):
 class CallLane(Lane):
     """A call is told from the moment its name is known; one whose kind must be restored, when it is whole."""
 
-    __slots__ = ("_answer_id", "_begun", "_first", "_index", "_names", "_pieces")
+    __slots__ = ("_begun", "_first", "_names", "_pieces")
 
-    def __init__(self, item: JsonObject, names: ToolNames, answer_id: str, index: int) -> None:
+    def __init__(self, item: JsonObject, names: ToolNames) -> None:
         super().__init__(item)
         self._names = names
-        self._answer_id = answer_id
-        self._index = index
         self._pieces: list[str] = []
         self._first = call = self._call(item)
         same_kind = (call.kind == "custom") == (item.get("type") == "custom_tool_call")
         self._begun = bool(call.name) and same_kind
         if self._begun:
             self.told.append((BlockStart, replace(call, arguments="")))
-            if given := text(item.get("arguments") or item.get("input")):
-                self._say(given)
+            self._say(_written(item))
 
     def event(self, kind: str, event: JsonObject) -> None:
         match kind:
@@ -231,7 +232,7 @@ class CallLane(Lane):
         last = {**self.added, **{k: v for k, v in (item or {}).items() if v is not None}}
         custom = last.get("type") == "custom_tool_call"
         if item is not None:
-            self._rest(text(item.get("input" if custom else "arguments")))
+            self._rest(_written(item))
         said = "".join(self._pieces)
         call = self._call({**last, "input" if custom else "arguments": said})
         if self._begun:
@@ -244,7 +245,7 @@ class CallLane(Lane):
         super().finish(item)
 
     def _call(self, item: JsonObject) -> ToolCall:
-        return call_of(item, self._names, self._answer_id, self._index)
+        return restored(read_call(item), self._names)
 
     def _say(self, piece: str) -> None:
         if piece:
@@ -264,6 +265,12 @@ class OtherLane(Lane):
     __slots__ = ()
 
     def finish(self, item: JsonObject | None) -> None:
-        for block in blocks(item or self.added, ToolNames(()), "", 0):
+        for block in blocks(item or self.added, ToolNames(())):
             self._whole(block)
         super().finish(item)
+
+
+def _written(item: JsonObject) -> str:
+    """What a call's item says of its arguments or its input; some servers write an object instead of its text."""
+    given = item.get("input" if item.get("type") == "custom_tool_call" else "arguments")
+    return orjson.dumps(given).decode() if isinstance(given, dict) else text(given)

@@ -2,11 +2,13 @@
 
 Each output item has a lane that turns the item's events into blocks. Lanes are told in the order in which their items
 began, one at a time, so that items which a vendor sends interleaved come out one after the other. Events find their lane
-by `output_index`, then by item id (one vendor changes ids between events), else they belong to the newest.
+by `output_index` unless another item bears their item id (one vendor changes ids between events, another counts every item as
+the first), else they belong to the newest.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -15,10 +17,11 @@ from engine.llm.catalogue import Quirks
 from engine.llm.errors import ProviderError
 from engine.llm.messages import Block, JsonObject, LLMRequest, Refusal, ToolCall
 from engine.llm.protocol import SSEEvent
-from engine.llm.stream import BlockStop, Failure, Finish, Progress, Start, StreamEvent
-from engine.protocols.openai_responses.answer_in import broken, decode_usage, failure, kept, stop_reason
+from engine.llm.stream import BlockStart, BlockStop, Failure, Finish, Progress, Start, StreamEvent
+from engine.protocols.openai_responses.answer_in import NAMELESS, broken, decode_usage, failure, kept, stop_reason
 from engine.protocols.openai_responses.lanes import CallLane, Lane, MessageLane, OtherLane, ReasoningLane
 from engine.protocols.openai_responses.words import entries, text
+from engine.protocols.tool_ids import AnswerIds
 from engine.protocols.tool_names import ToolNames
 
 _SIGNS_OF_LIFE = (".in_progress", ".searching", ".interpreting", ".generating", ".completed", ".queued")
@@ -40,8 +43,11 @@ class Decoder:
         "_block",
         "_by_id",
         "_by_index",
+        "_call_id",
+        "_calls",
         "_ended",
         "_id",
+        "_ids",
         "_lanes",
         "_names",
         "_newest",
@@ -53,6 +59,9 @@ class Decoder:
     def __init__(self, *, quirks: Quirks, request: LLMRequest | None) -> None:
         self._quirks = quirks
         self._names = ToolNames(request.tools if request is not None else ())
+        self._ids = AnswerIds(request)
+        self._call_id = ""
+        """The client's id of the call that is being told."""
         self._id = ""
         self._started = False
         self._ended = False
@@ -61,6 +70,8 @@ class Decoder:
         """Those not yet told to the end, in the order of their items."""
         self._by_index: dict[int, Lane] = {}
         self._by_id: dict[str, Lane] = {}
+        self._calls: set[str] = set()
+        """Call ids that the events have told of; empty for a call without one."""
         self._newest: Lane | None = None
         self._said: list[Block] = []
         """Finished refusals and calls: what the stop reason depends on."""
@@ -141,7 +152,8 @@ class Decoder:
             case "reasoning":
                 lane = ReasoningLane(item)
             case "function_call" | "custom_tool_call":
-                lane = CallLane(item, self._names, self._id, number)
+                lane = CallLane(item, self._names)
+                self._calls.add(text(item.get("call_id")))
             case _:
                 lane = OtherLane(item)
         self._lanes.append(lane)
@@ -153,12 +165,10 @@ class Decoder:
 
     def _lane(self, kind: str, value: JsonObject) -> Lane | None:
         index, item_id = value.get("output_index"), value.get("item_id")
-        if isinstance(index, int):
-            lane = self._by_index.get(index)
-        elif isinstance(item_id, str) and item_id in self._by_id:
-            lane = self._by_id[item_id]
-        else:
-            lane = self._newest
+        lane = self._by_index.get(index) if isinstance(index, int) else self._newest
+        named = self._by_id.get(item_id) if isinstance(item_id, str) else None
+        if named is not None and (lane is None or not isinstance(index, int) or lane.added.get("id") != item_id):
+            lane = named
         if lane is None and (opened := _LANE_OF_EVENT.get(kind)):
             lane = self._enlist({"type": opened, "id": item_id}, index)
         return lane
@@ -171,6 +181,8 @@ class Decoder:
         if lane is None:
             lane = self._enlist(_bare(item), value.get("output_index"))
         if not lane.done:
+            if isinstance(lane, CallLane):
+                self._calls.add(text(item.get("call_id")))
             lane.finish(item)
 
     def _find(self, index: Any, item: JsonObject) -> Lane | None:
@@ -179,9 +191,16 @@ class Decoder:
             self._by_index.get(index) if isinstance(index, int) else None,
             self._by_id.get(text(item.get("id"))),
         ):
-            if lane is not None and lane.added.get("type") == item.get("type"):
+            if lane is not None and lane.added.get("type") == item.get("type") and not _other_call(lane.added, item):
                 return lane
         return None
+
+    def _unheard(self, item: JsonObject) -> bool:
+        """Whether `item` is a call that only the whole answer tells of."""
+        if item.get("type") not in ("function_call", "custom_tool_call"):
+            return False
+        call_id = text(item.get("call_id"))
+        return call_id not in self._calls if call_id else not self._calls
 
     def _end(self, response: Any) -> list[StreamEvent]:
         if not isinstance(response, dict):
@@ -190,9 +209,10 @@ class Decoder:
             return self._fail(error)
         events = self._start(response)
         unannounced = not self._by_index
+        unheard = [item for item in entries(response.get("output")) if self._unheard(item)]
         for index, item in enumerate(entries(response.get("output"))):
             lane = self._find(index, item)
-            if lane is None and unannounced:
+            if lane is None and (unannounced or item in unheard):
                 lane = self._enlist(_bare(item), index)
             if lane is not None and not lane.done:
                 lane.finish(item)
@@ -218,6 +238,12 @@ class Decoder:
         while self._lanes:
             lane = self._lanes[0]
             for make, value in lane.told:
+                if isinstance(value, ToolCall):
+                    if make is BlockStart:
+                        if not value.name:
+                            return [*self._start(None), *events, *self._fail(broken(NAMELESS))]
+                        self._call_id = self._ids.of(value.id, self._id, self._block)
+                    value = replace(value, id=self._call_id)
                 events.append(make(self._block, value))
                 if make is BlockStop:
                     self._block += 1
@@ -228,6 +254,12 @@ class Decoder:
                 break
             del self._lanes[0]
         return [*self._start(None), *events] if events else events
+
+
+def _other_call(one: JsonObject, other: JsonObject) -> bool:
+    """Whether two items are calls of different ids: an index may come twice."""
+    first, second = one.get("call_id"), other.get("call_id")
+    return bool(first and second) and first != second
 
 
 def _bare(item: JsonObject) -> JsonObject:
