@@ -118,7 +118,7 @@ class Answer:
     encoder: StreamEncoder | None = None
     """Says `events` to the client. Made before the request was dropped, which it may echo."""
     tapped: Tapped | None = None
-    """What is known of a whole preserved answer."""
+    """What is known of a preserved answer that came whole, though it may be told as a stream."""
     heard: Heard = field(default_factory=Heard)
     """How much of a stream came."""
 

@@ -69,11 +69,16 @@ class Quirks:
 
 @dataclass(slots=True, frozen=True)
 class Timeouts:
-    """Seconds. `first_event`: until the answer's first content; `idle`: between two reads; `total`: the whole attempt."""
+    """Seconds. `first_event`: until the answer's first content; `idle`: between two reads; `total`: the whole attempt.
+
+    `progress`: while a stream that has begun shows nothing but signs of life. A model may think that long unseen, and vendors
+    send pings meanwhile; a connection that a dead answer keeps warm looks the same.
+    """
 
     connect: float = 5.0
     first_event: float = 240.0
     idle: float = 120.0
+    progress: float = 600.0
     total: float = 900.0
 
 

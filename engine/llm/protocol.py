@@ -132,6 +132,8 @@ class Tapped:
     error: ProviderError | None = None
     sealed: tuple[str, ...] = ()
     """Opaque reasoning state that the provider sent."""
+    owed: bytes = b""
+    """The protocol's last event, once an answer is whole without it: said for a provider that never does."""
 
 
 class StreamDecoder(Protocol):
@@ -158,11 +160,15 @@ class StreamEncoder(Protocol):
 class StreamTap(Protocol):
     """Listens to a preserved stream without changing it."""
 
+    @property
+    def quiet(self) -> bool:
+        """The event fed last says nothing of the answer: a sign of life."""
+
     def feed(self, event: SSEEvent) -> Tapped:
         """What is known after `event`."""
 
     def close(self) -> Tapped:
-        """What is known at the end; `error` is set when the stream lacks its terminal event."""
+        """What is known at the end; `error` is set when the answer is not whole."""
 
 
 @runtime_checkable

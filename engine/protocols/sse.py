@@ -73,7 +73,7 @@ class SSEParser:
                 events.append((event, self.consumed))
             start = search = behind
         rest = len(data) - start
-        self._check(rest)
+        self._check(rest - _LONGEST_END)  # it may end with the line ends that close it
         self._scanned = rest
         if data is buffer:
             del buffer[:start]

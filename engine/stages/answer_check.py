@@ -233,6 +233,11 @@ class _Listening:
         self._stream = decoder
         self._heard = heard
 
+    @property
+    def quiet(self) -> bool:
+        """See `StreamTap.quiet`."""
+        return self._tap.quiet
+
     def feed(self, event: SSEEvent) -> Tapped:
         """See `StreamTap.feed`."""
         self._heard += self._stream.feed(event)

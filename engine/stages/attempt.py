@@ -31,7 +31,7 @@ from engine.providers.heard import Heard
 from engine.stages.answer_check import AnswerCheck, answer_check
 from engine.stages.decode import parse
 from engine.stages.hints import with_hints
-from engine.stages.provider_stream import committed_events, committed_relay, once
+from engine.stages.provider_stream import Silence, committed_events, committed_relay, once
 
 if TYPE_CHECKING:  # the transport brings the HTTP client, which a check or an explanation never needs
     from engine.providers.transport import Upstream
@@ -242,27 +242,29 @@ async def _answer(
     if stream and kind != "application/json":
         if kind == "text/html":
             raise ProviderError("the provider answered with a web page", meaning="broken", in_stream=True)
+        silence = Silence(target.provider.timeouts.progress)
         if candidate.preserve:
             tap = wire.stream_tap(quirks=target.quirks)
             if check is not None:
                 tap = check.listening(tap, wire.stream_decoder(quirks=target.quirks))
-            answer.relay = await committed_relay(upstream, tap, heard)
+            answer.relay = await committed_relay(upstream, tap, heard, silence)
         else:
             decoder = wire.stream_decoder(quirks=target.quirks, request=translation.request)
             if translation.sealing is not None:
                 decoder = SealingDecoder(decoder, *translation.sealing)
                 if translation.compacting:
                     decoder = compaction.PackingDecoder(decoder, partial(_sealed_summary, *translation.sealing))
-            answer.events = await committed_events(upstream, decoder, heard)
+            answer.events = await committed_events(upstream, decoder, heard, silence)
         return answer
     raw = await upstream.read()
     parsed = _json_answer(raw, kind)
-    if candidate.preserve and encoder is None:
-        tapped = wire.tap_response(parsed, quirks=target.quirks)
-        if tapped.error is not None:
-            raise tapped.error
-        answer.body, answer.tapped = raw, tapped
-        return answer
+    if candidate.preserve:
+        answer.tapped = wire.tap_response(parsed, quirks=target.quirks)
+        if answer.tapped.error is not None:
+            raise answer.tapped.error
+        if encoder is None:
+            answer.body = raw
+            return answer
     response = wire.decode_response(parsed, quirks=target.quirks, request=translation.request)
     if translation.sealing is not None:
         response = seal_response(response, *translation.sealing)

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import fields, replace
+from math import inf
 from typing import Any, ClassVar
 
 import orjson
@@ -26,7 +27,7 @@ from engine.policy.decision import Candidate
 from engine.stages.attempt import target_of
 from engine.stages.decode import parse
 from engine.stages.kept import response_of
-from engine.stages.provider_stream import committed_relay
+from engine.stages.provider_stream import Silence, committed_relay
 from engine.stages.stage import Stage
 
 _NEVER = frozenset(
@@ -108,7 +109,7 @@ async def _told(exchange: Exchange, kept: bytes) -> Answer | None:
     answer = Answer(candidate, target_of(exchange, candidate), memory, memory.headers)
     streamed = head.get("stream") is True
     if survey.stream and streamed:
-        answer.relay = await committed_relay(memory, wire.stream_tap(quirks=Quirks()), answer.heard)
+        answer.relay = await committed_relay(memory, wire.stream_tap(quirks=Quirks()), answer.heard, Silence(inf))
         return answer
     if not survey.stream and not streamed:
         answer.body, answer.tapped = data, wire.tap_response(orjson.loads(data), quirks=Quirks())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import aclosing
+from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -139,7 +140,7 @@ async def _translate(exchange: Exchange, services: Services, answer: Answer, str
     encoder = answer.encoder
     assert answer.events is not None
     assert encoder is not None, "a stream was asked for"
-    exchange.tapped = Tapped(started=True)
+    exchange.tapped = Tapped(started=True, sealed=answer.tapped.sealed if answer.tapped is not None else ())
     await stream.begin(_stream_headers(exchange, answer), lambda: encoder.feed(Progress()) or exchange.wire.keepalive())
     async with aclosing(answer.events) as pieces:
         async for events in pieces:
@@ -157,10 +158,9 @@ def _say(exchange: Exchange, services: Services, encoder: StreamEncoder, events:
             case Progress():
                 continue  # the client's own timer says that we live, and how often
             case Start(model=model):
-                exchange.tapped = Tapped(started=True, model=model)
+                exchange.tapped = replace(exchange.tapped, model=model)
             case Finish(stop=stop, usage=usage):
-                model = exchange.tapped.model
-                exchange.tapped = Tapped(started=True, finished=True, stop=stop, usage=usage, model=model)
+                exchange.tapped = replace(exchange.tapped, finished=True, stop=stop, usage=usage)
                 exchange.stream.tail += encoder.feed(event)
                 continue
             case Failure(error=error):

@@ -29,63 +29,108 @@ LINGER = 2.0
 _T = TypeVar("_T")
 
 
+class Silence:
+    """How long a stream has shown nothing but signs of life; at most `limit` seconds. Costs nothing while it says something."""
+
+    __slots__ = ("_limit", "_since")
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._since: float | None = None
+
+    def broken(self) -> None:
+        """Something of the answer has come."""
+        self._since = None
+
+    def goes_on(self) -> None:
+        """A read gave signs of life alone. Raises ProviderError once that has lasted too long."""
+        now = asyncio.get_running_loop().time()
+        if self._since is None:
+            self._since = now
+        elif now - self._since > self._limit:
+            said = f"the provider kept its stream open for {self._limit:g} seconds without a word of its answer"
+            raise ProviderError(said, meaning="timeout", in_stream=True)
+
+
 class RelayedFrames:
     """Bytes in, whole frames out, while `tapped` tells what has been heard."""
 
-    __slots__ = ("_heard", "_held", "_length", "_parser", "_tap", "_withheld", "tapped")
+    __slots__ = ("_heard", "_held", "_length", "_parser", "_tap", "_withheld", "quiet", "tapped")
 
     def __init__(self, tap: StreamTap, heard: Heard) -> None:
         self._tap = tap
         self._heard = heard
         self._parser = SSEParser()
         self._length = 0
-        self._held = b""
+        self._held = bytearray()
         """The beginning of a frame whose end has not come."""
         self._withheld = b""
         """Frames from the one on that told an error."""
         self.tapped = Tapped()
+        self.quiet = False
+        """What was fed last said nothing of the answer."""
 
     def feed(self, chunk: bytes) -> bytes:
         """The frames that may pass. Raises ProviderError for a frame that is too large."""
         self._length += len(chunk)
         over, seen, ours, fine = self.tapped.over, 0, 0, 0
+        self.quiet = True
         for event in self._parser.feed(chunk):
             seen += 1
             if self.tapped.over:
                 continue
             self._heard.frame(event.data)
             self.tapped = self._tap.feed(event)
+            self.quiet = self.quiet and self._tap.quiet
             ours += 1
             fine += self.tapped.error is None
-        data = self._held + chunk if self._held else chunk
-        if behind := self._length - self._parser.consumed:
-            data, self._held = data[:-behind], data[-behind:]
-        else:
-            self._held = b""
+        data = self._passing(chunk)
         if fine == seen and not over and self.tapped.error is None:
             return data
         ends = [0, *(end for _, end in SSEParser().feed_spans(data))] if ours else [0]
         self._withheld += data[ends[fine] : ends[ours] if self.tapped.over else len(data)]
         return data[: ends[fine]]
 
+    def _passing(self, chunk: bytes) -> bytes:
+        """The bytes of whole frames, `chunk` being the newest of the stream's; the rest is held. A large frame is copied once."""
+        behind = self._length - self._parser.consumed
+        if not self._held:
+            if behind:
+                self._held += chunk[-behind:]
+            return chunk[:-behind] if behind else chunk
+        self._held += chunk
+        whole = len(self._held) - behind
+        if not whole:
+            return b""
+        data = bytes(self._held[:whole])
+        del self._held[:whole]
+        return data
+
     def close(self) -> bytes:
-        """The stream has ended: what was kept, if it ends the answer."""
+        """The stream has ended: what was kept, if it ends the answer, and the last word where it was left out."""
         if self.tapped.over:
             return self._withheld
         for event in self._parser.close():
             self.tapped = self._tap.feed(event)
-        self.tapped = self._tap.close()
+        owed, self.tapped = self.tapped.owed, self._tap.close()
+        if owed:
+            return self._withheld + owed
         return self._withheld + self._held if self.tapped.finished else b""
 
-    def broken(self, error: ProviderError) -> None:
-        """The stream has broken off. After the answer's end that is no matter."""
+    def broken(self, error: ProviderError) -> bytes:
+        """The stream has broken off. After a whole answer that is no matter; what is left to say then."""
+        if self.tapped.owed:
+            return self.close()
         if not self.tapped.finished and self.tapped.error is None:
             self.tapped = replace(self.tapped, error=error)
+        return b""
 
 
-async def committed_relay(upstream: Upstream, tap: StreamTap, heard: Heard) -> AsyncGenerator[Relayed, None]:
+async def committed_relay(
+    upstream: Upstream, tap: StreamTap, heard: Heard, silence: Silence
+) -> AsyncGenerator[Relayed, None]:
     """A preserved stream, read up to its first content. Raises ProviderError for one that fails before."""
-    source = _relay(upstream, tap, heard)
+    source = _relay(upstream, tap, heard, silence)
     held: list[Relayed] = []
     async for piece in source:
         held.append(piece)
@@ -100,10 +145,10 @@ async def committed_relay(upstream: Upstream, tap: StreamTap, heard: Heard) -> A
 
 
 async def committed_events(
-    upstream: Upstream, decoder: StreamDecoder, heard: Heard
+    upstream: Upstream, decoder: StreamDecoder, heard: Heard, silence: Silence
 ) -> AsyncGenerator[list[StreamEvent], None]:
     """A translated stream, read up to its first content. Raises ProviderError for one that fails before."""
-    source = _events(upstream, decoder, heard)
+    source = _events(upstream, decoder, heard, silence)
     held: list[StreamEvent] = []
     async for events in source:
         held += events
@@ -118,7 +163,7 @@ async def committed_events(
     return resumed([event for event in held if not isinstance(event, Progress)], source)
 
 
-async def _relay(upstream: Upstream, tap: StreamTap, heard: Heard) -> AsyncGenerator[Relayed, None]:
+async def _relay(upstream: Upstream, tap: StreamTap, heard: Heard, silence: Silence) -> AsyncGenerator[Relayed, None]:
     """The frames as they come. What is known to end the answer, or to have broken it, comes in the last piece."""
     frames, last = RelayedFrames(tap, heard), b""
     async with aclosing(upstream.chunks()) as chunks:
@@ -130,18 +175,21 @@ async def _relay(upstream: Upstream, tap: StreamTap, heard: Heard) -> AsyncGener
                     break
                 if data:
                     yield Relayed(data, frames.tapped)
-                if frames.tapped.finished:
+                if frames.tapped.finished or frames.tapped.owed:
                     break
+                silence.goes_on() if frames.quiet else silence.broken()
             async for chunk in _lingering(chunks):
                 last += frames.feed(chunk)
             last += frames.close()
         except ProviderError as error:
-            frames.broken(error)
+            last += frames.broken(error)
     if last or frames.tapped.error is not None:
         yield Relayed(last, frames.tapped)
 
 
-async def _events(upstream: Upstream, decoder: StreamDecoder, heard: Heard) -> AsyncGenerator[list[StreamEvent], None]:
+async def _events(
+    upstream: Upstream, decoder: StreamDecoder, heard: Heard, silence: Silence
+) -> AsyncGenerator[list[StreamEvent], None]:
     """The events as they come, up to the answer's end."""
     parser, until = SSEParser(), 0.0
     async with aclosing(upstream.chunks()) as chunks:
@@ -158,6 +206,10 @@ async def _events(upstream: Upstream, decoder: StreamDecoder, heard: Heard) -> A
                     yield events
                     if isinstance(events[-1], Finish | Failure):
                         break
+                if found and not (events and all(isinstance(event, Progress) for event in events)):
+                    silence.broken()  # what a decoder keeps back is something, too
+                else:
+                    silence.goes_on()
             else:
                 events = [out for event in parser.close() for out in decoder.feed(event)] + decoder.close()
                 if events:

@@ -107,3 +107,20 @@ def test_encoded_events_parse_back(text: str, name: str) -> None:
     """What `encode` frames, the parser reads again, with line ends normalised."""
     expected = text.replace("\r\n", "\n").replace("\r", "\n")
     assert [SSEEvent(name, expected)] == parse(encode(name, text.encode()))
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("over", [0, 1])
+def test_cuts_do_not_move_the_limit(end: bytes, over: int) -> None:
+    """The largest frame passes and one byte more does not, wherever its line ends are cut off from it."""
+    raw = b"data: " + b"x" * 10 + end
+    largest = raw.index(b"\n")
+    for at in range(1, len(raw)):
+        parser, found = SSEParser(max_frame=largest - over), []
+        try:
+            for piece in (b": first" + end, raw[:at], raw[at:]):
+                found += parser.feed(piece)
+        except ProviderError:
+            assert over, at
+        else:
+            assert (found, over) == ([SSEEvent("", "x" * 10)], 0), at

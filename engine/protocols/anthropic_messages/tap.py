@@ -14,6 +14,8 @@ from engine.protocols import error_bodies
 from engine.protocols.anthropic_messages.usage import decode_usage, merge_usage
 from engine.protocols.anthropic_messages.words import NAME, stop_reason
 
+_LAST = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+"""What `Tapped.owed` is here."""
 _SIGNATURE = "signature_delta"
 _HEAD = 120
 """Characters of a delta in which its type is looked for."""
@@ -27,11 +29,14 @@ class Tap:
         self._usage: JsonObject = {}
         self._stop: str | None = None
         self._has_call = False
+        self.quiet = False
+        """See `StreamTap.quiet`."""
 
     def feed(self, event: SSEEvent) -> Tapped:
         """See `StreamTap.feed`."""
         name = event.name
         known = self._known
+        self.quiet = name == "ping"
         if name == "content_block_delta" and known.started:
             if event.data.find(_SIGNATURE, 0, _HEAD) < 0:
                 return known
@@ -52,8 +57,10 @@ class Tap:
         return self._known
 
     def close(self) -> Tapped:
-        """See `StreamTap.close`."""
-        if not self._known.finished and not self._known.error:
+        """See `StreamTap.close`. A stop reason without `message_stop` still makes the answer whole."""
+        if self._known.owed:
+            self._known = dataclasses.replace(self._known, finished=True, over=True)
+        elif not self._known.finished and not self._known.error:
             self._fail("the provider's stream ended before its answer did")
         return self._known
 
@@ -84,14 +91,19 @@ class Tap:
                     started=True,
                     usage=decode_usage(self._usage),
                     stop=stop_reason(self._stop, has_tool_call=self._has_call) if self._stop else None,
+                    owed=_LAST if self._stop else b"",
                 )
             case "message_stop":
                 stop = stop_reason(self._stop, has_tool_call=self._has_call)
-                self._known = dataclasses.replace(self._known, started=True, finished=True, over=True, stop=stop)
+                self._known = dataclasses.replace(
+                    self._known, started=True, finished=True, over=True, stop=stop, owed=b""
+                )
+            case "ping":
+                self.quiet = True
             case "error":
                 seen = error_bodies.from_value(value)
                 error = error_bodies.provider_error(0, data.encode(), {}, protocol=NAME, in_stream=True, read_as=seen)
-                self._known = dataclasses.replace(self._known, error=error)
+                self._known = dataclasses.replace(self._known, error=error, owed=b"")
 
     def _start(self, state: Any = None) -> None:
         if not self._known.started:
@@ -101,5 +113,5 @@ class Tap:
 
     def _fail(self, message: str) -> Tapped:
         error = ProviderError(message, meaning="broken", protocol=NAME, in_stream=True)
-        self._known = dataclasses.replace(self._known, error=error)
+        self._known = dataclasses.replace(self._known, error=error, owed=b"")
         return self._known

@@ -23,13 +23,15 @@ _MAY_SEAL = frozenset({"reasoning_details", "extra_content", "tool_calls"})
 class ChatTap:
     """One preserved stream. A stream with neither a finish reason nor `[DONE]` is an error when it closes."""
 
-    __slots__ = ("_calls", "_quirks", "_refused", "_tapped")
+    __slots__ = ("_calls", "_quirks", "_refused", "_tapped", "quiet")
 
     def __init__(self, quirks: Quirks) -> None:
         self._quirks = quirks
         self._tapped = Tapped()
         self._calls = False
         self._refused = False
+        self.quiet = False
+        """See `StreamTap.quiet`. Some servers keep a connection warm with deltas that hold nothing."""
 
     def feed(self, event: SSEEvent) -> Tapped:
         """What is known after `event`."""
@@ -38,6 +40,7 @@ class ChatTap:
             if not (known.finished or known.error or known.id or known.started):
                 return self._now(error=broken("the provider's stream held no answer"))
             return self._now(over=True) if known.finished else self._now(finished=True, over=True, stop=self._stop(""))
+        self.quiet = True
         value, choice, error = read_chunk(event)
         if value is not None:
             self._chunk(value, choice)
@@ -70,6 +73,7 @@ class ChatTap:
                 self._now(finished=True, stop=self._stop(str(finish)))
 
     def _delta(self, delta: JsonObject) -> None:
+        self.quiet = not any(delta.values())
         called = bool(delta.get("tool_calls") or delta.get("function_call"))
         self._refused = self._refused or bool(delta.get("refusal"))
         if called and not self._calls:

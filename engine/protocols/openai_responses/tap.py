@@ -18,28 +18,32 @@ from engine.protocols.openai_responses.answer_in import broken, decode_usage, fa
 from engine.protocols.openai_responses.words import entries, text
 
 _KIND = re2.compile(
-    r'"type"\s*:\s*"(error|response\.(?:created|completed|incomplete|failed|output_item\.(?:added|done)|[a-z_]+\.delta))"'
+    r'"type"\s*:\s*"(error|ping|keepalive|response\.(?:created|in_progress|queued|completed|incomplete|failed|output_item\.(?:added|done)|[a-z_]+\.delta))"'
 )
 _HEAD = 400
 """Characters of an event without a name in which its type is looked for first."""
 _ID = re2.compile(r'"id"\s*:\s*"(resp_[^"]*|[^"]*)"')
 _MODEL = re2.compile(r'"model"\s*:\s*"([^"]*)"')
+_QUIET = frozenset({"response.in_progress", "response.queued", "ping", "keepalive"})
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 
 
 class Tap:
     """See `StreamTap`."""
 
-    __slots__ = ("_known", "_quirks")
+    __slots__ = ("_known", "_quirks", "quiet")
 
     def __init__(self, quirks: Quirks) -> None:
         self._quirks = quirks
         self._known = Tapped()
+        self.quiet = False
+        """See `StreamTap.quiet`."""
 
     def feed(self, event: SSEEvent) -> Tapped:
         """See `StreamTap.feed`."""
         known = self._known
         kind = event.name or _kind(event.data)
+        self.quiet = kind in _QUIET
         if known.started and kind not in _ENDS:
             if kind == "response.output_item.done":
                 self._item(event.data)
