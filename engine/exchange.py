@@ -162,6 +162,8 @@ class Exchange:
     shadow: Shadow | None = None
     """The policy that watches, if any."""
     shadow_signals: dict[str, bool] = field(default_factory=dict)
+    shadow_budgets: JsonObject = field(default_factory=dict)
+    """What is spent of its budgets, as its facts have it."""
 
     body: JsonObject | None = None
     """The parsed request. Let go of while a provider answers (holding it costs half as much CPU again: the garbage

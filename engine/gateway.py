@@ -94,7 +94,6 @@ class Gateway:
         """
         self.loaded = _loaded(policy, prices := PriceTable.load(policy.models.values(), policy.providers))
         self.reload = ReloadState()
-        self.shadow = _shadow(shadow) if shadow is not None else None
         self._environ = environ
         self._secrets = tuple(secrets)
         self._salt = salt(state) if state is not None else os.urandom(32)
@@ -111,6 +110,7 @@ class Gateway:
         self.started_at = time.time()
         limits = Limits(time.monotonic, _now)
         ledger = _ledger(recorded, policy, self.log)
+        self.shadow = _shadow(shadow, Purses(ledger.spend)) if shadow is not None else None
         self.services = Services(
             protocols=PROTOCOLS,
             credentials=credentials,
@@ -301,10 +301,10 @@ def _sealing_key(state: Path | None, log: Callable[..., None]) -> bytes:
     return os.urandom(32)
 
 
-def _shadow(policy: Policy) -> Shadow:
+def _shadow(policy: Policy, purses: Purses) -> Shadow:
     prices = PriceTable.load(policy.models.values(), policy.providers)
     loaded = _loaded(policy, prices)
-    return Shadow(loaded.policy, loaded.pipeline, prices)
+    return Shadow(loaded.policy, loaded.pipeline, prices, purses)
 
 
 class _SpendClock:

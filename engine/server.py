@@ -94,6 +94,7 @@ class Server:
         app.router.add_get("/health", self._inspection.health)
         app.router.add_get("/metrics", self._inspection.metrics)
         app.router.add_get("/providers", self._inspection.providers)
+        app.router.add_get("/budgets", self._inspection.budgets)
         app.router.add_get("/events/recent", self._events.recent)
         app.router.add_get("/events/stream", self._events.stream)
         app.router.add_get("/events/violations", self._events.violations)

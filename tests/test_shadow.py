@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 import orjson
 import pytest
@@ -82,3 +83,20 @@ async def test_metrics_count_what_would_differ(gateway: Gateway) -> None:
 def test_kinds_of_change(served: str, chosen: str, denied: bool, expected: str) -> None:
     """Every pair of decisions has one word."""
     assert change(served, chosen, denied=denied) == expected
+
+
+async def test_its_budgets_see_what_is_spent(tmp_path: Path) -> None:
+    """The shadow's budget fills with what the serving policy spends, also before a restart, and holds nobody up."""
+    denied = []
+    watching = load_text(NEXT + "budgets: {all: {usd: 0.02}}\n")
+    for _ in range(2):
+        gateway = Gateway(
+            load_policy("offline"), environ={}, state=tmp_path, log=lambda *_, **__: None, shadow=watching
+        )
+        await gateway.start()
+        events = [await ask(gateway, "Say it again. " * 400) for _ in range(4)]
+        denied += [event.shadow.get("denied") for event in events]
+        await gateway.close()
+        assert {event.status for event in events} == {"success"}
+    # Half a cent each; the larger model that it would take is estimated dearer than what is left after the third.
+    assert denied == [*[None] * 3, *["budget.all"] * 5]

@@ -47,6 +47,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "engine.cli.cost:cost",
         "What requests have cost, from the ledger; what is not known is counted apart, never as 0.",
     ),
+    "budgets": (
+        "engine.cli.budgets:budgets",
+        "Show what of each budget is spent, set aside for requests under way, and left.",
+    ),
     "trace": ("engine.cli.trace:trace", "Show or delete traces: full requests and answers, secrets taken out."),
     "sessions": (
         "engine.cli.sessions:sessions",

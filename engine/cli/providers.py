@@ -12,15 +12,13 @@ import orjson
 
 from engine.cli.places import policy_option, state_folder, state_option
 from engine.cli.run import load
-from engine.cli.screen import fail, table
+from engine.cli.running import ask, url_option
+from engine.cli.screen import table
 from engine.llm.messages import JsonObject
-
-_PATIENCE = 3.0
-"""Seconds to wait for the gateway's word."""
 
 
 @click.command()
-@click.option("--url", default="http://127.0.0.1:8787", show_default=True, help="Where the gateway listens.")
+@url_option
 @click.option("--all", "everything", is_flag=True, help="Also providers that have no key.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @policy_option
@@ -37,10 +35,9 @@ def providers(url: str, everything: bool, as_json: bool, policy: str | None, sta
       sbgw providers --url http://127.0.0.1:9000
     """
     state = state_folder(state_dir)
-    rows = _running(url.rstrip("/"), state)
-    live = rows is not None
-    if rows is None:
-        rows = _remembered(policy, state)
+    told = ask(url, "/providers", state)
+    live = told is not None
+    rows: list[JsonObject] = told["providers"] if told is not None else _remembered(policy, state)
     rows = [row for row in rows if row["key"] or everything]
     if as_json:
         click.echo(orjson.dumps({"format_version": 1, "running": live, "providers": rows}, option=orjson.OPT_INDENT_2))
@@ -52,31 +49,6 @@ def providers(url: str, everything: bool, as_json: bool, policy: str | None, sta
         return
     headings = ["provider", "model", "key", "state", "why", "again in", "p50", "errors", "limits used"]
     table(headings, [cells for row in rows for cells in _cells(row)], right=(5, 6, 7))
-
-
-def _running(url: str, state: Path) -> list[JsonObject] | None:
-    """What the gateway at `url` says; None when none answers."""
-    import urllib.error
-    import urllib.request
-
-    from engine.store.key import gateway_key
-
-    key, _ = gateway_key(state, os.environ)
-    if not url.startswith(("http://", "https://")):
-        fail(f"not an address of a gateway: {url}", "it looks like http://127.0.0.1:8787")
-    request = urllib.request.Request(f"{url}/providers", headers={"x-sbgw-key": key})  # noqa: S310 - checked above
-    # The key is for this machine: no proxy of the environment may see it.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=_PATIENCE) as answer:
-            rows: list[JsonObject] = orjson.loads(answer.read())["providers"]
-            return rows
-    except urllib.error.HTTPError as error:
-        error.close()
-        hint = "its key is another one: name its state folder with --state-dir, or set STACKBILT_GATEWAY_KEY"
-        fail(f"the gateway at {url} answered {error.code}", hint if error.code == 401 else "")
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _remembered(policy: str | None, state: Path) -> list[JsonObject]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -73,8 +73,11 @@ class Budget:
         of = tuple(str(facts[section][name]) for section, name in (BY[word] for word in self.by))
         if not all(of) or (self.when is not None and not self.when.holds(facts)):
             return None
-        date = facts["now"]["date"]
-        return Pot(self.id, of, date if self.per == "day" else date[:7] if self.per == "month" else "")
+        return Pot(self.id, of, self.period(facts["now"]["date"]))
+
+    def period(self, date: str) -> str:
+        """The period of a pot on that date (`2026-11-26`)."""
+        return date if self.per == "day" else date[:7] if self.per == "month" else ""
 
 
 def about(by: Iterable[str], when: str) -> str:
@@ -132,3 +135,16 @@ def start_of(period: Period, moment: datetime) -> datetime:
     if not isinstance(moment.tzinfo, ZoneInfo) and moment.astimezone().utcoffset() == moment.utcoffset():
         return first.astimezone()
     return first.replace(tzinfo=moment.tzinfo)
+
+
+def end_of(period: Period, moment: datetime) -> datetime | None:
+    """When the day or month of `moment` ends, by the clocks of its place; None for one that does not."""
+    if not period:
+        return None
+    # Noon, and four days beyond the 28th: days of 23 or 25 hours and short months change nothing.
+    inside = (
+        moment.replace(day=28, hour=12) + timedelta(days=4)
+        if period == "month"
+        else moment.replace(hour=12) + timedelta(days=1)
+    )
+    return start_of(period, inside if isinstance(moment.tzinfo, ZoneInfo) else inside.replace(tzinfo=None).astimezone())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ from aiohttp import web
 
 from engine import __version__
 from engine.bodies import HEADERS, read_body
-from engine.gateway import Gateway, ReloadState
+from engine.gateway import Gateway, ReloadState, local
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import WireProtocol
@@ -17,6 +18,7 @@ from engine.protocols.detect import detect
 from engine.routes.reply import json_response
 from engine.stages.decode import parse, prepare
 from engine.store.event import decision_json
+from engine.store.standing import standings
 from engine.telemetry.metrics import export_metrics
 
 
@@ -64,6 +66,15 @@ class Inspection:
         rows = services.health.snapshot(self._gateway.loaded.policy, services.credentials)
         return json_response({"format_version": 1, "providers": rows})
 
+    async def budgets(self, request: web.Request) -> web.StreamResponse:
+        """`GET /budgets`: what of each pot is spent, reserved and left, and when it begins anew."""
+        gateway = self._gateway
+        services, policy = gateway.services, gateway.loaded.policy
+        moment = local(services.now(), policy.settings.timezone)
+        held = dict(services.purses.pots)
+        rows = await asyncio.to_thread(standings, policy.budgets, held, services.ledger.pots, moment)
+        return json_response({"format_version": 1, "budgets": rows})
+
     async def route(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/route`: what the policy says about the request in the body, in any protocol; nothing is sent on."""
         gateway = self._gateway
@@ -71,7 +82,7 @@ class Inspection:
         wire = self._protocol(request, parse(raw))
         headers = request[HEADERS]
         exchange = gateway.exchange(wire, headers, raw, _NoResponder())
-        prepare(exchange, gateway.services)
+        await prepare(exchange, gateway.services)
         services = gateway.services
         availability = services.health.availability(exchange.policy, services.credentials, exchange.login)
         decision = gateway.loaded.pipeline.decide(exchange.facts, availability)

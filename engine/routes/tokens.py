@@ -24,7 +24,7 @@ _PATIENCE = 10.0
 async def count_tokens(gateway: Gateway, exchange: Exchange) -> JsonObject:
     """`{"input_tokens": N}`. Claude Code asks about 28 times at once for `/context`; none of it is recorded."""
     services = gateway.services
-    prepare(exchange, services)
+    await prepare(exchange, services)
     decision = gateway.loaded.pipeline.decide(
         exchange.facts, services.health.availability(exchange.policy, services.credentials, exchange.login)
     )

@@ -33,7 +33,7 @@ class Decode(Stage):
     failing: ClassVar[str | None] = "invalid"
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
-        prepare(exchange, services)
+        await prepare(exchange, services)
         tape.begin(exchange, services)
         services.ledger.open(cleaned(open_event(exchange), services.redactor))
         if exchange.survey is not None and exchange.survey.stream:
@@ -42,7 +42,7 @@ class Decode(Stage):
         return None
 
 
-def prepare(exchange: Exchange, services: Services) -> None:
+async def prepare(exchange: Exchange, services: Services) -> None:
     """Read the request's bytes: fills `body`, `survey`, `facts`, `case`. Raises ClientError."""
     body = exchange.body = parse(exchange.raw)
     survey = exchange.survey = exchange.wire.survey(body)
@@ -74,8 +74,11 @@ def prepare(exchange: Exchange, services: Services) -> None:
         ),
         policy,
     )
-    count(exchange, services)
+    if policy.budgets:
+        await services.purses.ready(policy.budgets, exchange.facts, exchange.wall)
+        count(exchange, services)
     if exchange.shadow is not None:
+        exchange.shadow_budgets = await exchange.shadow.spent(exchange.facts, exchange.wall)
         exchange.shadow_signals = exchange.shadow.signals(survey.newest_user_text)
     # The newest text was read by the signals; it is not needed again and never recorded.
     survey.newest_user_text = ""

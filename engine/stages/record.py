@@ -34,6 +34,7 @@ class Record(Stage):
             event = replace(event, budget_thresholds=passed)
         if exchange.shadow is not None:
             event = replace(event, shadow=exchange.shadow.opinion(exchange))
+            exchange.shadow.count(exchange)
         if exchange.answer is not None and exchange.attempts and event.input_tokens is not None:
             used = event.input_tokens + (event.output_tokens or 0)
             services.limits.settle(exchange.attempts[-1].taken, used)

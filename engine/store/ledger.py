@@ -19,7 +19,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 from engine.llm.messages import JsonObject
 from engine.store.event import Event
+from engine.store.pots import Spent, spent_of
 from engine.store.reader import Reader, find, spent
 from engine.store.retention import Keep
 from engine.store.rows import ANY, Filter
@@ -163,6 +164,14 @@ class Ledger:
     def spend(self, where: Filter = ANY) -> float:
         """USD spent on the requests that `where` wants, as far as costs are known."""
         return spent(self._unsaved(), where) + self._ask(lambda reader: reader.spend(where), 0.0)
+
+    def pots(self, by: Sequence[str], where: Filter = ANY) -> Spent:
+        """The same for each of the values of `by` (`project session client key`), the largest first; requests without one apart."""
+        nothing: Spent = []
+        found = dict(self._ask(lambda reader: reader.pots(by, where), nothing))
+        for of, usd in spent_of(self._unsaved(), by, where):
+            found[of] = found.get(of, 0.0) + usd
+        return sorted(found.items(), key=lambda pot: -pot[1])
 
     def events(self, where: Filter = ANY) -> Iterator[Event]:
         """All events in the file that `where` wants, oldest first. Raises sqlite3.Error."""

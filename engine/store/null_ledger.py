@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Generator, Iterator
+from collections.abc import Awaitable, Generator, Iterator, Sequence
 from typing import Any
 
 from engine.llm.messages import JsonObject
 from engine.store.event import Event
+from engine.store.pots import Spent, spent_of
 from engine.store.reader import find, spent
 from engine.store.retention import Keep
 from engine.store.rows import ANY, Filter
@@ -63,6 +64,10 @@ class NullLedger:
     def spend(self, where: Filter = ANY) -> float:
         """The same, as far as the newest events tell."""
         return spent(list(self._events.values()), where)
+
+    def pots(self, by: Sequence[str], where: Filter = ANY) -> Spent:
+        """The same for each of the values of `by`, the largest first."""
+        return spent_of(list(self._events.values()), by, where)
 
     def events(self, where: Filter = ANY) -> Iterator[Event]:
         """What is kept, oldest first."""

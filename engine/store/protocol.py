@@ -6,11 +6,12 @@ blocks the event loop for longer than an index look-up, and a store that fails c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import Protocol
 
 from engine.llm.messages import JsonObject
 from engine.store.event import Event
+from engine.store.pots import Spent
 from engine.store.retention import Keep
 from engine.store.rows import ANY, Filter
 from engine.store.sums import SessionSum
@@ -46,6 +47,9 @@ class EventStore(Protocol):
 
     def spend(self, where: Filter = ANY) -> float:
         """USD spent on the requests that `where` wants, as far as costs are known."""
+
+    def pots(self, by: Sequence[str], where: Filter = ANY) -> Spent:
+        """The same for each of the values of `by` (`project session client key`), the largest first; requests without one apart."""
 
     def sessions(self, limit: int = 50, *, project: str | None = None) -> list[SessionSum]:
         """Sums of the sessions with the newest requests, newest first; requests under way are not in them."""

@@ -3,7 +3,8 @@
 Rules kept here:
 
 - A pot is filled from the ledger when it is first asked for: after a restart, in a new day or month, under an edited policy.
-  Afterwards it is added up in memory. Changing a budget's amount changes nothing about what has been spent of it.
+  That may take a while with many events, so `ready` does it beside the event loop, once for all who wait for it. Afterwards
+  it is added up in memory. Changing a budget's amount changes nothing about what has been spent of it.
 - Reserving and settling happen in the event loop without a pause between asking and taking, so no two requests take the same
   money. `version` changes with every move; who decided by an older one decides anew.
 - A reservation is settled once, into the pots it was taken from, even if the day has ended meanwhile.
@@ -12,6 +13,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +32,7 @@ _CENT_OF_A_CENT = 1e-9
 
 
 @dataclass(slots=True)
-class _Purse:
+class Purse:
     """One pot."""
 
     spent: float
@@ -74,9 +76,34 @@ class Purses:
     """All pots. Used from the event loop alone."""
 
     spent: Callable[[Filter], float]
-    """USD that the ledger knows of."""
+    """USD that the ledger knows of. Called in another thread too."""
     version: int = 0
-    _pots: OrderedDict[Pot, _Purse] = field(default_factory=OrderedDict)
+    _pots: OrderedDict[Pot, Purse] = field(default_factory=OrderedDict)
+    _readings: dict[Pot, asyncio.Future[float]] = field(default_factory=dict)
+
+    @property
+    def pots(self) -> Mapping[Pot, Purse]:
+        """What is in memory."""
+        return self._pots
+
+    async def ready(self, budgets: Iterable[Budget], facts: Facts, moment: datetime) -> None:
+        """Have the pots that the request draws from in memory, so that nothing below waits for the ledger."""
+        for budget in budgets:
+            pot = budget.pot(facts)
+            if pot is None or pot in self._pots:
+                continue
+            reading = self._readings.get(pot)
+            if reading is None:
+                reading = asyncio.ensure_future(asyncio.to_thread(self.spent, recorded(budget, pot.of, moment)))
+                self._readings[pot] = reading
+            try:
+                # Others wait for it too, if this one leaves.
+                spent = await asyncio.shield(reading)
+            finally:
+                if reading.done():
+                    self._readings.pop(pot, None)
+            if pot not in self._pots:
+                self._keep(pot, spent)
 
     def figures(self, budgets: Iterable[Budget], facts: Facts, moment: datetime) -> dict[str, Any]:
         """`budget.NAME` of the facts: what is spent and reserved of each budget's pot for this request."""
@@ -126,13 +153,17 @@ class Purses:
             )
         return tuple(passed)
 
-    def _purse(self, budget: Budget, pot: Pot, moment: datetime) -> _Purse:
+    def _purse(self, budget: Budget, pot: Pot, moment: datetime) -> Purse:
         purse = self._pots.get(pot)
         if purse is None:
-            if len(self._pots) >= MOST_POTS:
-                self._forget()
-            purse = self._pots[pot] = _Purse(self.spent(_recorded(budget, pot, moment)))
+            purse = self._keep(pot, self.spent(recorded(budget, pot.of, moment)))
         self._pots.move_to_end(pot)
+        return purse
+
+    def _keep(self, pot: Pot, spent: float) -> Purse:
+        if len(self._pots) >= MOST_POTS:
+            self._forget()
+        purse = self._pots[pot] = Purse(spent)
         return purse
 
     def _forget(self) -> None:
@@ -141,8 +172,10 @@ class Purses:
             del self._pots[idle]
 
 
-def _recorded(budget: Budget, pot: Pot, moment: datetime) -> Filter:
-    """The requests of the ledger that drew from a pot: by their columns, or by name where a condition chose them."""
-    named: Mapping[str, Any] = dict(zip(budget.by, pot.of, strict=True))
+def recorded(budget: Budget, of: tuple[str, ...], moment: datetime) -> Filter:
+    """The requests of the ledger that drew from the pot of these values, or of any: by their columns, or by name where a
+    condition chose them.
+    """
+    named: Mapping[str, Any] = dict(zip(budget.by, of, strict=False))
     since = start_of(budget.per, moment) if budget.per else None
     return Filter(since=since, budget=budget.id if budget.when is not None else None, **named)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from engine.llm.messages import JsonObject
 from engine.store.detail import Details
 from engine.store.event import Event, timestamp_of
-from engine.store.rows import ANY, KNOWN_USD, Condition, Filter, count, fetch, select
+from engine.store.pots import Spent, spent_by, spent_in_all
+from engine.store.rows import ANY, Condition, Filter, count, fetch, select
 from engine.store.search import newest
 from engine.store.sums import SESSION_COLUMNS, SessionSum, chosen_violations, session_of
 
@@ -92,7 +93,12 @@ class Reader:
                 # Since a midnight, in any zone: some thousand sums instead of a million events, at every start.
                 query = "SELECT total(cost_usd) FROM usage_slots WHERE slot >= ?"
                 return float(self._connection.execute(query, (timestamp_of(where.since)[:16],)).fetchone()[0])
-            return float(select(self._connection, f"total({KNOWN_USD})", where)[0][0])
+            return spent_in_all(self._connection, where)
+
+    def pots(self, by: Sequence[str], where: Filter = ANY, limit: int = 1_000) -> Spent:
+        """What each of the values of `by` (`project session client key`) spent, the largest first; requests without one apart."""
+        with self._lock:
+            return spent_by(self._connection, by, where, limit)
 
     def ask(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         """What a query of somebody else's gives."""

@@ -2,16 +2,19 @@
 
 Deleting is done in small steps between commits, so that no request waits for it. Sums by session go with the session's last
 event; sums by time hold no names but those of projects, clients and models, and stay for `SUMS_DAYS`, so that a year's cost is
-known when its events are gone.
+known when its events are gone. What was spent is kept for good, by what budgets ask for, so that none of them grows by forgetting.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from engine.store.event import timestamp_of
+from engine.store.rows import KNOWN_USD
 
 STEP = 500
 """Events deleted at once: some milliseconds."""
@@ -20,6 +23,9 @@ PAGES = 1_000
 """Pages given back to the disk at once."""
 
 SUMS_DAYS = 400
+
+PERIOD_DAYS = 40
+"""Days after which no budget's day or month goes on."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,9 +47,11 @@ def forget(connection: sqlite3.Connection, keep: Keep, now: datetime) -> bool:
     connection.execute("BEGIN IMMEDIATE")
     try:
         gone = connection.execute(
-            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE timestamp < ? ORDER BY timestamp LIMIT ?)",
+            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE timestamp < ? ORDER BY timestamp LIMIT ?) "  # noqa: S608
+            f"RETURNING timestamp, budgets, project, client, key_name, {KNOWN_USD}",
             (bound, STEP),
-        ).rowcount
+        ).fetchall()
+        _count_forgotten(connection, gone, now)
         oldest = connection.execute("SELECT min(timestamp) FROM events").fetchone()[0] or bound
         connection.execute("DELETE FROM violations WHERE timestamp < ?", (oldest,))
         connection.execute("DELETE FROM sessions WHERE last < ?", (oldest,))
@@ -56,7 +64,24 @@ def forget(connection: sqlite3.Connection, keep: Keep, now: datetime) -> bool:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return gone > 0
+    return bool(gone)
+
+
+def _count_forgotten(connection: sqlite3.Connection, gone: list[Any], now: datetime) -> None:
+    """Add what was spent on deleted events to what budgets remember. Beyond the longest period nobody asks when it was."""
+    longest = timestamp_of(now - timedelta(days=PERIOD_DAYS))[:16]
+    spent: dict[tuple[str, ...], float] = defaultdict(float)
+    for timestamp, *whose, usd in gone:
+        slot = f"{timestamp[:14]}{int(timestamp[14:16]) // 15 * 15:02d}"
+        spent["" if slot < longest else slot, *whose] += usd
+    old = "SELECT '', budgets, project, client, key_name, cost_usd FROM forgotten WHERE slot != '' AND slot < ?"
+    for _, *whose, usd in connection.execute(old, (longest,)).fetchall():
+        spent["", *whose] += usd
+    connection.execute("DELETE FROM forgotten WHERE slot != '' AND slot < ?", (longest,))
+    connection.executemany(
+        "INSERT INTO forgotten VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET cost_usd = cost_usd + excluded.cost_usd",
+        [(*key, usd) for key, usd in spent.items() if usd],
+    )
 
 
 def shrink(connection: sqlite3.Connection) -> bool:

@@ -94,26 +94,26 @@ class Filter:
     budget: str | None = None
     """One that it counted for."""
 
-    def conditions(self) -> list[Condition]:
-        """What is asked, in SQL."""
+    def conditions(self, time: str = "timestamp") -> list[Condition]:
+        """What is asked, in SQL; `time` is the column that bounds apply to, a timestamp or the beginning of one."""
         out: list[Condition] = [
-            (f"{column} = ?", (value,)) for name, column in _EQUAL.items() if (value := getattr(self, name)) is not None
+            (f"{column} = ?", (value,)) for name, column in EQUAL.items() if (value := getattr(self, name)) is not None
         ]
         # The indexes hold only those that have one: the query must say so.
         out += [(f"{column} != ''", ()) for column, value in (("agent", self.agent), ("key_name", self.key)) if value]
         if self.budget is not None:
             out.append(("instr(',' || budgets || ',', ?)", (f",{self.budget},",)))
         if self.since is not None:
-            out.append(("timestamp >= ?", (timestamp_of(self.since),)))
+            out.append((f"{time} >= ?", (timestamp_of(self.since)[: _LENGTH[time]],)))
         if self.until is not None:
-            out.append(("timestamp < ?", (timestamp_of(self.until),)))
+            out.append((f"{time} < ?", (timestamp_of(self.until)[: _LENGTH[time]],)))
         return out
 
     def matches(self, event: Event) -> bool:
         """The same, asked of an event in memory."""
         if any(
             value is not None and value != getattr(event, column)
-            for name, column in _EQUAL.items()
+            for name, column in EQUAL.items()
             for value in (getattr(self, name),)
         ):
             return False
@@ -124,7 +124,10 @@ class Filter:
         )
 
 
-_EQUAL = {
+_LENGTH = {"timestamp": 24, "slot": 16}
+"""Characters of a moment in each column."""
+
+EQUAL = {
     "status": "status",
     "session": "session_id",
     "client": "client",
@@ -135,6 +138,7 @@ _EQUAL = {
     "provider": "selected_provider",
     "model": "selected_model",
 }
+"""What a filter may name → the column, and the attribute of an event."""
 
 ANY = Filter()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -156,3 +158,47 @@ def test_every_move_has_a_new_version() -> None:
     between = purses.version
     purses.settle(hold, None, asked=False)
     assert before != between != purses.version
+
+
+async def test_pots_are_read_beside_the_event_loop() -> None:
+    """In another thread, once for all who wait for it, and nothing below reads the ledger any more."""
+    threads: list[threading.Thread] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def spent(where: Filter) -> float:
+        threads.append(threading.current_thread())
+        begun.set()
+        assert go_on.wait(10)
+        return 0.25
+
+    by = policy("budgets: {team: {usd: 3, by: project}}\n").budgets
+    purses, given = Purses(spent), facts(START, "shop", 0)
+    first, second = (asyncio.create_task(purses.ready(by, given, START)) for _ in range(2))
+    await asyncio.to_thread(begun.wait, 10)
+    first.cancel()  # its client left; the other one still gets the answer
+    go_on.set()
+    await second
+    assert purses.figures(by, given, START) == {"team": {"spent_usd": 0.25}}
+    hold = purses.reserve(by, given, START, 0.5)
+    purses.settle(hold, 1.0)
+    await purses.ready(by, given, START)
+    assert purses.figures(by, given, START) == {"team": {"spent_usd": 1.25}}
+    assert (len(threads), threading.main_thread() in threads) == (1, False)
+
+
+async def test_a_ledger_that_fails_is_asked_again() -> None:
+    """What went wrong once is not remembered."""
+    answers = iter([OSError("no"), 0.5])
+
+    def spent(where: Filter) -> float:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    by = policy("budgets: {all: {usd: 3}}\n").budgets
+    purses, given = Purses(spent), facts(START, "shop", 0)
+    with pytest.raises(OSError, match="no"):
+        await purses.ready(by, given, START)
+    await purses.ready(by, given, START)
+    assert purses.figures(by, given, START) == {"all": {"spent_usd": 0.5}}
