@@ -35,9 +35,9 @@ from engine.store.rows import ANY, Filter
 from engine.store.sums import SessionSum
 from engine.store.writer import Writer
 
-OPEN_DELAY = 0.01
-"""A request under way gets its row after one to two times these seconds. What is complete by then, refusals and the answers
-of the cache, is written once instead of twice."""
+OPEN_DELAY = 0.002
+"""A request under way gets its row after at most these seconds, before a provider can have answered. What is complete by then,
+refusals and the answers of the cache, is written once instead of twice."""
 
 BATCH = 500
 """About as many events are committed together at most."""
@@ -78,9 +78,7 @@ class Ledger:
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._fresh: dict[str, Event] = {}
-        self._aging: dict[str, Event] = {}
-        """Opened, and seen by one tick: the next one hands them to the writer."""
-        self._ticking = False
+        """Opened, and not yet handed to the writer: the next tick does that."""
         self._completed: list[_Job] = []
         """Completed in this turn of the event loop. Waking a thread costs more than all else here, so it is done once a turn."""
         self._reader: Reader | None = None
@@ -107,15 +105,13 @@ class Ledger:
 
     def open(self, event: Event) -> None:
         """A request has begun. Called in the event loop; takes a microsecond."""
-        self._fresh[event.id] = event
-        if not self._ticking:
-            self._ticking = True
+        if not self._fresh:
             asyncio.get_running_loop().call_later(OPEN_DELAY, self._tick)
+        self._fresh[event.id] = event
 
     def complete(self, event: Event) -> Awaitable[None]:
         """A request has ended; await the result to know its row safe. Written even if nobody awaits it."""
-        if self._fresh.pop(event.id, None) is None:
-            self._aging.pop(event.id, None)
+        self._fresh.pop(event.id, None)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         if self._thread is None:
@@ -130,7 +126,7 @@ class Ledger:
         """Write what is left, fold the log into the file and close it. Safe to call twice."""
         self._hand_over()
         if self._thread is not None:
-            self._queue.put([(event, None) for event in (*self._aging.values(), *self._fresh.values())])
+            self._queue.put([(event, None) for event in self._fresh.values()])
             self._queue.put(None)
             self._thread.join()
             self._thread = None
@@ -179,7 +175,7 @@ class Ledger:
             yield from reader.events(where)
 
     def _unsaved(self) -> list[Event]:
-        return [*self._writer.unsaved(), *self._aging.values(), *self._fresh.values()]
+        return [*self._writer.unsaved(), *self._fresh.values()]
 
     def _ask(self, query: Callable[[Reader], _T], otherwise: _T) -> _T:
         """What the file answers; `otherwise` when it can't be read."""
@@ -200,13 +196,10 @@ class Ledger:
             self._queue.put(completed)
 
     def _tick(self) -> None:
-        """Give the writer the requests that have been under way for a whole tick."""
-        if self._aging:
-            self._queue.put([(event, None) for event in self._aging.values()])
-        self._aging, self._fresh = self._fresh, {}
-        self._ticking = bool(self._aging)
-        if self._ticking:
-            asyncio.get_running_loop().call_later(OPEN_DELAY, self._tick)
+        """Give the writer the requests that are still under way."""
+        opened, self._fresh = self._fresh, {}
+        if opened:
+            self._queue.put([(event, None) for event in opened.values()])
 
     def _run(self) -> None:
         """The writer thread."""
