@@ -8,7 +8,7 @@ Rules kept here:
 - Overlapping finds are one secret, named by the table's earlier row: nothing of either stays.
 - A stream is redacted in windows whose bounds depend on its bytes alone, and a whole text is a stream of one piece. So both
   give the same, at every split.
-- Clean text is cheap: one pass for all keywords decides which rows are looked for at all.
+- Text is cheap: one pass for all keywords decides which rows are looked for, and in which blocks of it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from hashlib import blake2s
+from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -23,13 +24,16 @@ import re2
 
 from engine.llm.errors import ProviderError
 from engine.llm.frozen import dataclass
-from engine.store.secret_rules import Rule, shipped_rules
+from engine.store.secret_rules import LEAD, Rule, shipped_rules
 
 WINDOW = 128 * 1024
 """Bytes that are searched at once. An eighth of it is the longest secret that is found across the bounds of windows."""
 
 _SHORTEST = 8
 """Bytes of the shortest exact value that is looked for: local servers take "none" or "x", which stand in any text."""
+
+BLOCK = 512
+"""Bytes in which keywords are looked for together. A match is looked for around the blocks that hold a keyword of its row."""
 
 _BREAKS = (b"\n", b'"', b" ", b",", b";")
 """After these a window may end: no secret's beginning is told by what stands before them."""
@@ -58,7 +62,7 @@ class Redactor:
         self.window = window
         self._longest = window // 8
         self._rules = tuple(shipped_rules() if rules is None else rules)
-        self._salt = salt
+        self._digest = blake2s(key=salt, digest_size=3)
         self._exact = {form: value for value in exact if len(value) >= _SHORTEST for form in _forms(value)}
         self._owners: list[int] = []
         options = re2.Options()
@@ -69,6 +73,7 @@ class Redactor:
                 self._words.Add(word)
                 self._owners.append(rank)
         self._words.Compile()
+        self._overlap = max((len(word) for rule in self._rules for word in rule.keywords), default=0)
 
     def knowing(self, *values: str) -> Redactor:
         """The same one, for which `values` are secrets too."""
@@ -112,13 +117,30 @@ class Redactor:
     def _found(self, data: bytes) -> list[Found]:
         """Secrets in their order; none overlaps another."""
         finds = list(self._exactly(data)) if self._exact else []
-        for rank in sorted({self._owners[at] for at in self._words.Match(data) or ()}):
+        for rank, places in self._places(data).items():
             rule = self._rules[rank]
-            for match in rule.pattern.finditer(data):
-                start, end = match.span(match.lastindex)
+            for hold, match in _matches(rule, data, places):
+                start, end = rule.place(match, data)
                 if rule.secret(data[start:end]):
-                    finds.append(Found(match.start(), start, end, rank))
+                    finds.append(Found(hold, start, end, rank))
         return _merged(finds) if len(finds) > 1 else finds
+
+    def _places(self, data: bytes) -> dict[int, list[list[int]]]:
+        """Index of a rule → the stretches, from and to, in which a match of it may begin; in order and apart."""
+        out: dict[int, list[list[int]]] = {}
+        for at in range(0, len(data), BLOCK):
+            end = at + BLOCK + self._overlap
+            words = self._words.Match(data[at:end])
+            if not words:
+                continue
+            start = max(at - LEAD, 0)
+            for rank in {self._owners[word] for word in words}:
+                places = out.setdefault(rank, [])
+                if places and start <= places[-1][1]:
+                    places[-1][1] = end
+                else:
+                    places.append([start, end])
+        return out
 
     def _exactly(self, data: bytes) -> Iterator[Found]:
         for form in self._exact:
@@ -140,8 +162,9 @@ class Redactor:
     def _placeholder(self, secret: bytes, rank: int) -> bytes:
         if rank < 0:
             secret = self._exact.get(secret, "").encode() or secret
-        digest = blake2s(secret, key=self._salt, digest_size=3).hexdigest()
-        return f"[secret:{_EXACT if rank < 0 else self._rules[rank].id}:{digest}]".encode()
+        digest = self._digest.copy()
+        digest.update(secret)
+        return f"[secret:{_EXACT if rank < 0 else self._rules[rank].id}:{digest.hexdigest()}]".encode()
 
     def begin(self, window: bytes) -> tuple[bytes, int]:
         """(the redacted beginning of a full window, how many bytes of it that was); the rest belongs to the next."""
@@ -190,6 +213,21 @@ class RedactingStream:
         """The rest."""
         held, self._held = bytes(self._held), bytearray()
         return self._redactor.redact(held)
+
+
+def _matches(rule: Rule, data: bytes, places: Iterable[Sequence[int]]) -> Iterator[tuple[int, Any]]:
+    """What one search of all `data` would find, and where it begins: a match has a keyword, so that is in one of the `places`."""
+    at = 0
+    for start, end in places:
+        limit = end + rule.reach
+        for match in rule.pattern.finditer(data, max(at, start), limit):
+            hold, at = match.span()
+            if at < limit:
+                yield hold, match
+                continue
+            whole = rule.pattern.search(data, hold)  # it may go on
+            at = whole.end()
+            yield hold, whole
 
 
 def _forms(value: str) -> set[bytes]:

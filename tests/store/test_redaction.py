@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.llm.errors import ProviderError
-from engine.store.redaction import RedactingStream, Redactor
+from engine.store.redaction import RedactingStream, Redactor, _matches
 from engine.store.secret_rules import read_rules, shipped_rules
 from tests.store.secrets_made import CARRIERS, KINDS, samples
 
@@ -132,6 +132,35 @@ def test_a_stream_is_the_whole_at_every_split() -> None:
     for at in range(0, len(data), 7):
         assert _streamed(small, iter((data[:at], data[at:]))) == whole, at
     assert _streamed(small, iter([data[at : at + 1] for at in range(len(data))])) == whole
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_blocks_find_what_a_search_of_everything_finds(redactor: Redactor, seed: int) -> None:
+    """Looking for a row only around its keywords loses none of its matches, wherever the bounds of blocks fall."""
+    data = b"x" * (seed * 41) + _document(seed, 60_000)
+    whole = {
+        (match.start(), *rule.place(match, data), rank)
+        for rank, rule in enumerate(shipped_rules())
+        for match in rule.pattern.finditer(data)
+    }
+    around = {
+        (hold, *rule.place(match, data), rank)
+        for rank, places in redactor._places(data).items()
+        for rule in (shipped_rules()[rank],)
+        for hold, match in _matches(rule, data, places)
+    }
+    assert (around, len(whole) > 200) == (whole, True)
+
+
+def test_the_largest_secrets_are_found_whole(redactor: Redactor) -> None:
+    """Longer than what a match may need, and longer than a block, with the bounds of blocks anywhere in them."""
+    body = "".join(random.Random(5).choices("abcdefghijkXYZ0123456789+/", k=12_000))
+    lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
+    pem = f"-----BEGIN RSA PRIVATE KEY-----\n{lines}\n-----END RSA PRIVATE KEY-----"
+    for before in range(0, 1100, 97):
+        for secret in (pem, f"bedrock-api-key-{body}", f"AWS_SESSION_TOKEN={body}=="):
+            clean = redactor.text(f"{'y' * before} {secret} and after")
+            assert (body[:64] in clean, body[-64:] in clean, clean.endswith(" and after")) == (False, False, True)
 
 
 @pytest.mark.parametrize("seed", range(20))
