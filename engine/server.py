@@ -160,7 +160,10 @@ class Server:
     def _count(self, wire: WireProtocol) -> Handler:
         async def count(request: web.Request) -> web.StreamResponse:
             exchange = await self._exchange(request, wire)
-            return json_response(await count_tokens(self._gateway, exchange))
+            counted, whose = await count_tokens(self._gateway, exchange)
+            answer = json_response(counted)
+            answer.headers["x-sbgw-count"] = whose
+            return answer
 
         return count
 

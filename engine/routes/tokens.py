@@ -14,15 +14,20 @@ from engine.llm.messages import JsonObject
 from engine.stages.attempt import target_of
 from engine.stages.decode import prepare
 
-_COUNTING = {"anthropic-messages": "/v1/messages/count_tokens"}
+_COUNTING = {"anthropic-messages": "/v1/messages/count_tokens", "openai-responses": "/responses/input_tokens"}
 """Provider paths that count, by protocol."""
+
+_PASSED = ("anthropic-", "openai-beta")
 
 _PATIENCE = 10.0
 """Seconds to wait for a provider's count: an estimate now is better than a number then."""
 
 
-async def count_tokens(gateway: Gateway, exchange: Exchange) -> JsonObject:
-    """`{"input_tokens": N}`. Claude Code asks about 28 times at once for `/context`; none of it is recorded."""
+async def count_tokens(gateway: Gateway, exchange: Exchange) -> tuple[JsonObject, str]:
+    """(`{"input_tokens": N}` as the protocol says it, whose number it is: `provider` or `estimate`).
+
+    Claude Code asks about 28 times at once for `/context`; none of it is recorded.
+    """
     services = gateway.services
     await prepare(exchange, services)
     decision = gateway.loaded.pipeline.decide(
@@ -36,15 +41,16 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> JsonObject:
                 gateway, exchange, target.provider.name, orjson.dumps(exchange.wire.rewrite(exchange.body, target))
             )
             if counted is not None:
-                return counted
-    return {"input_tokens": max(1, exchange.facts["estimate"]["input_tokens"])}
+                return counted, "provider"
+    kind = {"object": "response.input_tokens"} if exchange.wire.name == "openai-responses" else {}
+    return {**kind, "input_tokens": max(1, exchange.facts["estimate"]["input_tokens"])}, "estimate"
 
 
 async def _ask(gateway: Gateway, exchange: Exchange, name: str, payload: bytes) -> JsonObject | None:
     """The provider's own count, None when it has none to give."""
     services = gateway.services
     provider = exchange.policy.providers[name]
-    headers = {k: v for k, v in exchange.headers.items() if k.startswith("anthropic-")} | {
+    headers = {k: v for k, v in exchange.headers.items() if k.startswith(_PASSED)} | {
         "content-type": "application/json"
     }
     if provider.auth == "client":

@@ -17,7 +17,7 @@ from engine.protocols.registry import PROTOCOLS as WIRES
 from tests.fidelity import answers, requests
 from tests.fidelity.answers import MADE_UP
 from tests.fidelity.clients import Sdks
-from tests.fidelity.corpus import PROTOCOLS, captures, exchanges
+from tests.fidelity.corpus import PROTOCOLS, captures, exchanges, others
 from tests.fidelity.expected import DECLARED
 
 EVERY = [(client, wire) for wire in PROTOCOLS for client in PROTOCOLS]
@@ -36,6 +36,9 @@ def main(arguments: list[str]) -> int:
 def _answers(*, full: bool) -> Iterator[str]:
     every = [e for wire in PROTOCOLS for e in exchanges(wire)]
     errors, made_up = sum(e.status != 200 for e in every), sum(e.status == 200 and e.capture in MADE_UP for e in every)
+    elsewhere = Counter(exchange.protocol for exchange, _ in others())
+    print(f"of other wires and endpoints (tests/fidelity/test_other_wires.py): {elsewhere.total()}: ", end="")
+    print(", ".join(f"{count} {kind}" for kind, count in elsewhere.most_common()))
     print(f"recorded exchanges: {len(every)}, of them {errors} errors and {made_up} put together by hand")
     print(f"\n{'answer of':20} {'read by':20} {'mode':7} {'tried':>6} {'as said':>8} {'declared':>9} {'silent':>7}")
     sdks, reasons = Sdks(), Counter[str]()

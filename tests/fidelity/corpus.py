@@ -41,21 +41,35 @@ def exchanges(protocol: str, *, folder: Path = FOLDER) -> Iterator[Exchange]:
         value = orjson.loads(path.read_bytes())
         if value["protocol"] != protocol:
             continue
-        response = value["response"]
-        raw = response["raw"].encode() if "raw" in response else orjson.dumps(response["body"])
-        body = value["request"].get("body")
-        yield Exchange(
-            path.name,
-            protocol,
-            value["provider"],
-            value["capture"],
-            response["status"],
-            {name.lower(): str(held) for name, held in (response.get("headers") or {}).items()},
-            raw,
-            value["stream"] and "raw" in response,
-            body if isinstance(body, dict) else None,
-            str(value.get("model") or ""),
-        )
+        yield _read(path, value)
+
+
+def _read(path: Path, value: dict[str, Any]) -> Exchange:
+    response = value["response"]
+    raw = response["raw"].encode() if "raw" in response else orjson.dumps(response["body"])
+    body = value["request"].get("body")
+    return Exchange(
+        path.name,
+        value["protocol"],
+        value["provider"],
+        value["capture"],
+        response["status"],
+        {name.lower(): str(held) for name, held in (response.get("headers") or {}).items()},
+        raw,
+        value["stream"] and "raw" in response,
+        body if isinstance(body, dict) else None,
+        str(value.get("model") or ""),
+    )
+
+
+def others(*, folder: Path = FOLDER) -> Iterator[tuple[Exchange, str]]:
+    """(exchange, path it was sent to) of everything recorded that is no request of a model in one of the three protocols."""
+    for path in sorted(folder.glob("corpus/*/*.json")):
+        kind = path.name.partition(".")[0]
+        if kind in PROTOCOLS:
+            continue
+        value = orjson.loads(path.read_bytes())
+        yield _read(path, value), str(value["request"].get("path") or "")
 
 
 def captures(*, folder: Path = FOLDER) -> Iterator[tuple[str, str, dict[str, Any]]]:

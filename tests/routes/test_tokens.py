@@ -32,7 +32,9 @@ async def test_a_provider_that_counts_is_asked() -> None:
         async with spine(text, env={"FIRST_KEY": emu.key}) as gate:
             told = await count(gate, **{"anthropic-beta": "token-counting-2024-11-01"})
             assert gate.events() == []
-    [seen] = emu.requests
+            marked = await gate.send("POST", PATH, orjson.dumps(ASKED))
+    assert marked.headers["x-sbgw-count"] == "provider"
+    seen, _ = emu.requests
     assert (seen.wire, seen.verdict, seen.model) == ("count_tokens", "ok", "m")
     assert seen.headers["anthropic-beta"] == "token-counting-2024-11-01"
     assert told == {"input_tokens": told["input_tokens"]}
@@ -47,8 +49,10 @@ async def test_others_are_estimated(wire: str) -> None:
         spine(policy(Behind("first", emu.url, (wire,))), env={"FIRST_KEY": emu.key}) as gate,
     ):
         told = await count(gate)
+        marked = await gate.send("POST", PATH, orjson.dumps(ASKED))
     assert 200 < told["input_tokens"] < 1200
     assert emu.requests == []
+    assert marked.headers["x-sbgw-count"] == "estimate"
 
 
 @pytest.mark.parametrize(

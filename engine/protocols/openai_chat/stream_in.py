@@ -425,6 +425,8 @@ def read_chunk(event: SSEEvent) -> tuple[JsonObject | None, JsonObject | None, P
         held = choice
     elif "choices" not in value and (value.get("object") == "error" or value.get("errors") or value.get("detail")):
         held = value
+    elif choice is not None and "text" in choice and not choice.keys() & {"delta", "message"}:
+        return None, None, broken("the provider answers in the form of plain completions, which is not Chat's")
     if held is None:
         return value, choice, None
     seen = error_bodies.from_value(held)

@@ -99,7 +99,7 @@ class OpenAIResponses:
 
     def tap_response(self, body: JsonObject, *, quirks: Quirks) -> Tapped:
         """See `WireProtocol.tap_response`."""
-        return tap.tapped(body, quirks)
+        return tap.tapped_whole(body, quirks)
 
     def decode_error(self, status: int, body: bytes, headers: Mapping[str, str]) -> ProviderError:
         """See `WireProtocol.decode_error`."""

@@ -27,11 +27,9 @@ _UNFINISHED = frozenset({"queued", "in_progress", "cancelled"})
 
 def decode_response(body: JsonObject, *, quirks: Quirks, request: LLMRequest | None) -> LLMResponse:
     """See `WireProtocol.decode_response`."""
-    if (error := failure(body)) is not None:
+    if (error := failure(body) or unlike(body)) is not None:
         raise error
-    output = body.get("output")
-    if not isinstance(output, list):
-        raise broken("the provider's answer has no output")
+    output = body["output"]
     names = ToolNames(request.tools if request is not None else ())
     answer_id = text(body.get("id"))
     ids = tool_ids.AnswerIds(request)
@@ -83,6 +81,13 @@ def failure(body: JsonObject) -> ProviderError | None:
     if status in _UNFINISHED:
         return broken(f"the provider's answer is {status}, not finished")
     return None
+
+
+def unlike(body: JsonObject) -> ProviderError | None:
+    """The error that a whole JSON document is when it is something else than a response: a list, a count, another wire's answer."""
+    if body.get("object") not in (None, "response"):
+        return broken(f"the provider sent a {text(body['object'])[:80] or 'document'} where a response was due")
+    return None if isinstance(body.get("output"), list) else broken("the provider's answer has no output")
 
 
 def broken(message: str) -> ProviderError:

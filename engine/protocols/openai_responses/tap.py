@@ -14,7 +14,7 @@ import re2
 from engine.llm.catalogue import Quirks
 from engine.llm.messages import Block, JsonObject, Refusal, StopReason, ToolCall
 from engine.llm.protocol import SSEEvent, Tapped
-from engine.protocols.openai_responses.answer_in import broken, decode_usage, failure, stop_reason
+from engine.protocols.openai_responses.answer_in import broken, decode_usage, failure, stop_reason, unlike
 from engine.protocols.openai_responses.words import entries, text
 
 _KIND = re2.compile(
@@ -108,8 +108,16 @@ class Tap:
         )
 
 
+def tapped_whole(body: JsonObject, quirks: Quirks) -> Tapped:
+    """What a whole answer tells, or that it is none."""
+    told = tapped(body, quirks)
+    if told.error is None and (wrong := unlike(body)) is not None:
+        return replace(told, error=wrong)
+    return told
+
+
 def tapped(response: JsonObject, quirks: Quirks) -> Tapped:
-    """What a whole answer tells."""
+    """What a response object tells."""
     error = failure(response)
     usage = response.get("usage")
     return Tapped(
