@@ -24,7 +24,7 @@ FORMAT = 1
 _MARKS: Mapping[Kind, tuple[str, str]] = {
     "denied": ("-", "red"), "unserved": ("-", "red"), "allowed": ("+", "green"), "model": ("~", "yellow"),
     "protocol": ("~", "yellow"), "losses": ("~", "yellow"), "refusal": ("~", "yellow"), "class": ("~", "yellow"),
-    "fallback": ("~", "yellow"),
+    "fallback": ("~", "yellow"), "kept": ("~", "yellow"), "traced": ("~", "yellow"),
 }  # fmt: skip
 
 _MOVES = 4
@@ -166,7 +166,7 @@ def _never(replay: Replay) -> Iterator[str]:
 
 def _where(replay: Replay, name: str) -> str:
     policy = replay.new.policy
-    rules = (*policy.overrides, *policy.classify, *policy.require, *policy.deny)
+    rules = (*policy.overrides, *policy.classify, *policy.require, *policy.deny, *policy.cache.rules, *policy.trace)
     return next((place(rule.span) for rule in rules if rule.id == name), "")
 
 

@@ -144,12 +144,12 @@ def _served(event: Event) -> list[str]:
 
 
 def _json(subject: Subject, explained: Explanation, second: Explanation | None) -> dict[str, object]:
-    from engine.policy.difference import Outcome, deciding_line, differences
+    from engine.policy.difference import deciding_line, differences, explained_outcome
 
     made: dict[str, object] = {"format_version": 1, "event": subject.event.id if subject.event else None}
     made["explanation"] = explained.to_json()
     if second is not None:
-        old, new = Outcome.of(explained.decision), Outcome.of(second.decision)
+        old, new = explained_outcome(explained), explained_outcome(second)
         made["against"] = second.to_json()
         made["differences"] = list(differences(old, new))
         made["deciding"] = [deciding_line(explained, new).to_json(), deciding_line(second, old).to_json()]

@@ -8,7 +8,7 @@ import click
 
 from engine.cli.layout import cells, cut, pad, row
 from engine.cli.screen import safe
-from engine.policy.difference import KINDS, Outcome, deciding_line, differences, part_text
+from engine.policy.difference import KINDS, deciding_line, differences, explained_outcome, part_text
 from engine.policy.explanation import Choice, Explanation, Part, Ruling, Told, place
 
 _LABEL = 10
@@ -44,6 +44,8 @@ class _Page:
         yield from self._section("shadow", explained.require, "")
         if explained.route:
             yield from self._route()
+        yield from self._section("cache", explained.cache, "the answer is not kept")
+        yield from self._section("trace", explained.trace, "no trace is kept")
 
     def _verdict(self) -> Iterator[str]:
         decision = self._explained.decision
@@ -126,7 +128,10 @@ class _Page:
         explained = self._explained
         if self._full:
             return list(explained.vars)
-        rules = (*explained.overrides, *explained.classify, *explained.deny, *explained.require, *explained.entries)
+        rules = (
+            *explained.overrides, *explained.classify, *explained.deny, *explained.require, *explained.entries,
+            *explained.cache, *explained.trace,
+        )  # fmt: skip
         told = [t for rule in rules for t in rule.conditions] + [t for c in explained.candidates for t in c.conditions]
         known = {rule.id: rule for rule in explained.vars}
         wanted: set[str] = set()
@@ -204,7 +209,7 @@ def _coloured(line: str, mark: str, colour: str) -> str:
 
 def compared(first: Explanation, second: Explanation, *, width: int) -> list[str]:
     """Two decisions side by side, what differs, and the line of each policy that made it so."""
-    old, new = Outcome.of(first.decision), Outcome.of(second.decision)
+    old, new = explained_outcome(first), explained_outcome(second)
     room = max((width - _LABEL - 3) // 2, 20)
     lines = []
     for label, left, right in _sides(first, second):

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from engine.policy.expression import Expression
-from engine.policy.model import ClassRule, DenyRule, Entry, OverrideRule, Policy, RequireRule, Route
+from engine.policy.model import ClassRule, DenyRule, Entry, KeepRule, OverrideRule, Policy, RequireRule, Route
 from engine.policy.nodes import Node
 from engine.policy.problems import Span
 
-Section = Literal["var", "override", "classify", "route", "order", "require", "deny", "step"]
+Section = Literal["var", "override", "classify", "route", "order", "require", "deny", "cache", "trace", "step"]
 Key = Literal["value", "when", "require", "order"]
 
-_SECTIONS = ("vars", "overrides", "classify", "routes", "gate", "pipeline")
+_SECTIONS = ("vars", "overrides", "classify", "routes", "gate", "cache", "trace", "pipeline")
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,7 +44,7 @@ class Condition:
 
 Change = Callable[[Condition, Expression], Expression]
 
-_Ruled = TypeVar("_Ruled", ClassRule, OverrideRule, DenyRule)
+_Ruled = TypeVar("_Ruled", ClassRule, OverrideRule, DenyRule, KeepRule)
 
 
 def rewrite(policy: Policy, change: Change) -> Policy:
@@ -91,6 +91,8 @@ class _Rewriter:
             routes={name: self._route(route) for name, route in policy.routes.items()},
             require=tuple(self._require(rule) for rule in policy.require),
             deny=tuple(self._when("deny", rule) for rule in policy.deny),
+            cache=replace(policy.cache, rules=tuple(self._when("cache", rule) for rule in policy.cache.rules)),
+            trace=tuple(self._when("trace", rule) for rule in policy.trace),
             steps=tuple(
                 replace(s, when=self._one("step", s.id, "when", s.span, s.when)) if s.when else s for s in policy.steps
             ),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from engine.policy.case import Case
 from engine.policy.decision import Decision
 from engine.policy.explanation import Explanation, Part, Ruling, Told, place
 
-Kind = Literal["denied", "unserved", "allowed", "model", "protocol", "losses", "refusal", "class", "fallback"]
+Kind = Literal[
+    "denied", "unserved", "allowed", "model", "protocol", "losses", "refusal", "class", "fallback", "kept", "traced"
+]
 
 KINDS: Mapping[Kind, str] = {
     "denied": "refused by a rule now, served before",
@@ -22,6 +24,8 @@ KINDS: Mapping[Kind, str] = {
     "refusal": "refused as before, for another reason",
     "class": "another class",
     "fallback": "the same model first, another fallback behind it",
+    "kept": "the response cache keeps its answer, or does not any more",
+    "traced": "a trace is kept, or is not any more",
 }
 """Kind → what it means, the weightiest first. A request counts under the first that fits."""
 
@@ -39,6 +43,9 @@ class Outcome:
     """Of the first of them."""
     preserve: bool = False
     losses: tuple[str, ...] = ()
+    kept: str | None = field(default=None, compare=False)
+    """The rule by which its answer may be kept; None where that is not known, as in a record."""
+    traced: str | None = field(default=None, compare=False)
 
     @property
     def model(self) -> str:
@@ -59,7 +66,13 @@ class Outcome:
 
     @classmethod
     def of_case(cls, case: Case) -> Outcome:
-        """The same from a decided case: a dry run does not need the whole decision."""
+        """The same from a decided case, with what is kept of it: a dry run does not need the whole decision."""
+        policy, facts = case.policy, case.facts
+        kept = policy.cache.keeps(facts) if policy.cache.rules and case.denial is None else ""
+        return replace(cls._decided(case), kept=kept, traced=policy.traces(facts) if policy.trace else "")
+
+    @classmethod
+    def _decided(cls, case: Case) -> Outcome:
         if case.denial is not None:
             return cls(case.route_class, case.denial.rule or "no_candidate")
         chain = [found.option.candidate for found in case.tries or () if found.dropped is None]
@@ -89,8 +102,16 @@ class Outcome:
 
 def differences(old: Outcome, new: Outcome) -> tuple[Kind, ...]:
     """Every kind in which they differ, the weightiest first; empty when nothing does."""
-    if old == new:
-        return ()
+    found = [] if old == new else _decisions(old, new)
+    kept: tuple[tuple[Kind, str | None, str | None], ...]
+    kept = (("kept", old.kept, new.kept), ("traced", old.traced, new.traced))
+    for kind, was, now in kept:
+        if was is not None and now is not None and bool(was) != bool(now):
+            found.append(kind)
+    return tuple(found)
+
+
+def _decisions(old: Outcome, new: Outcome) -> list[Kind]:
     found: list[Kind] = []
     if old.refused or new.refused:
         if not old.refused:
@@ -110,7 +131,7 @@ def differences(old: Outcome, new: Outcome) -> tuple[Kind, ...]:
         found.append("class")
     if not found:
         found.append("fallback")
-    return tuple(found)
+    return found
 
 
 @dataclass(slots=True, frozen=True)
@@ -130,7 +151,7 @@ class Line:
 
 def deciding_line(explained: Explanation, other: Outcome) -> Line:
     """The line because of which the decision is not `other`'s."""
-    mine = Outcome.of(explained.decision)
+    mine = explained_outcome(explained)
     denial = explained.decision.denial
     if denial is not None and denial.rule:
         rules = (*explained.deny, *explained.overrides, *explained.classify)
@@ -146,10 +167,37 @@ def deciding_line(explained: Explanation, other: Outcome) -> Line:
     if mine.refused:
         return _dropped(explained, "") or _class_line(explained)
     if mine.model != other.model:
-        return _dropped(explained, other.model) or _entry(explained, mine.model) or _class_line(explained)
+        return (
+            _dropped(explained, other.model)
+            or _ordered(explained, mine.model, other.model)
+            or _entry(explained, mine.model)
+            or _class_line(explained)
+        )
+    if mine == other:
+        for rules, own, others in (
+            (explained.cache, mine.kept, other.kept),
+            (explained.trace, mine.traced, other.traced),
+        ):
+            if others is not None and bool(own) != bool(others):
+                return next((_line(rule) for rule in rules if rule.reason), Line("", "nothing", "no rule keeps it"))
     lacking = next((ref for ref in other.chain if ref not in mine.chain), "")
     own = next((ref for ref in mine.chain if ref not in other.chain), mine.model)
     return (lacking and _dropped(explained, lacking)) or _entry(explained, own) or _class_line(explained)
+
+
+def explained_outcome(explained: Explanation) -> Outcome:
+    """What the explained decision means."""
+    kept, traced = (next((r.id for r in rules if r.reason), "") for rules in (explained.cache, explained.trace))
+    return replace(Outcome.of(explained.decision), kept=kept, traced=traced)
+
+
+def _ordered(explained: Explanation, mine: str, other: str) -> Line | None:
+    """The route's order, where it puts `mine` before `other`."""
+    orders = {choice.ref: choice.order for choice in explained.candidates if choice.order}
+    if mine not in orders or other not in orders:
+        return None
+    numbers = ", ".join(f"{ref} {told.outcome}" for ref in (mine, other) for told in orders[ref])
+    return Line(place(explained.route_span), f"{explained.route} order", numbers)
 
 
 def _class_line(explained: Explanation) -> Line:

@@ -18,7 +18,7 @@ from engine.policy.decide import begin, classify, finish, gate
 from engine.policy.decision import Candidate, Decision, Facts, Reason, RuleHit
 from engine.policy.explanation import Asked, Choice, Explanation, Loss, Part, Ruling, Told
 from engine.policy.expression import Expression
-from engine.policy.model import DEFAULT_CLASS, DenyRule, Entry, Policy, Route, Rule
+from engine.policy.model import DEFAULT_CLASS, DenyRule, Entry, KeepRule, Policy, Route, Rule
 from engine.policy.problems import Span
 
 Walk = Callable[[Policy, Facts, Mapping[str, ProviderState]], tuple[Case, tuple[str, ...]]]
@@ -35,7 +35,9 @@ def explain(
     witness = _Witness()
     heard_policy = rewrite(policy, witness.listen)
     case, path = (walk or _usual)(heard_policy, facts, availability)
-    return _Teller(policy, heard_policy, case, finish(case), witness.heard).explanation(path)
+    kept = "" if case.denial is not None else heard_policy.cache.keeps(case.facts)
+    traced = heard_policy.traces(case.facts)
+    return _Teller(policy, heard_policy, case, finish(case), witness.heard, kept, traced).explanation(path)
 
 
 def _usual(policy: Policy, facts: Facts, availability: Mapping[str, ProviderState]) -> tuple[Case, tuple[str, ...]]:
@@ -97,6 +99,9 @@ class _Teller:
     case: Case
     decision: Decision
     heard: Mapping[tuple[str, str, str, str], Trace]
+    kept: str
+    """The rule by which the answer may be kept."""
+    traced: str
 
     def explanation(self, path: tuple[str, ...]) -> Explanation:
         case, decision = self.case, self.decision
@@ -122,6 +127,8 @@ class _Teller:
             route_detail=detail,
             entries=tuple(self._entry(route, n) for n in range(len(route.entries))) if case.tries is not None else (),
             candidates=tuple(self._choices()),
+            cache=tuple(self._keeper("cache", rule, self.kept) for rule in self.policy.cache.rules),
+            trace=tuple(self._keeper("trace", rule, self.traced) for rule in self.policy.trace),
         )
 
     def _reason(self) -> Reason:
@@ -163,6 +170,19 @@ class _Teller:
         return Ruling(
             section, rule.id, outcome, does, reason if matched else failed, rule.shadow, rule.span, told, detail
         )
+
+    def _keeper(self, section: Literal["cache", "trace"], rule: KeepRule, deciding: str) -> Ruling:
+        """A rule that says what is kept of a request."""
+        told = self._told(section, rule.id)
+        if rule.shadow:  # nothing comes of it, so nobody has asked it
+            told = (tell("when", rule.when.checked.trace(self.case.facts)),)
+        outcome: Asked = "not asked"
+        if told:
+            outcome = "error" if told[0].outcome.startswith("error") else _DROPS[told[0].outcome == "true"]
+        does = "keeps the answer" if section == "cache" else "keeps a trace"
+        detail = "the response cache is off" if section == "cache" and not self.policy.cache.response else ""
+        reason: Reason | None = "RULE_MATCH" if deciding == rule.id else None
+        return Ruling(section, rule.id, outcome, does, reason, rule.shadow, rule.span, told, detail)
 
     def _deny(self, rule: DenyRule) -> Ruling:
         hit, denial = self._hit("deny", rule.id), self.decision.denial

@@ -117,6 +117,10 @@ class Explanation:
     route_detail: str = ""
     entries: tuple[Ruling, ...] = ()
     candidates: tuple[Choice, ...] = ()
+    cache: tuple[Ruling, ...] = ()
+    """Whether the answer may be kept by the response cache."""
+    trace: tuple[Ruling, ...] = ()
+    """Whether a trace is kept."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with `format_version`; what is empty is left out."""
@@ -144,6 +148,8 @@ class Explanation:
             "routeDetail": self.route_detail,
             "entries": [_ruling(r) for r in self.entries],
             "candidates": [_choice(c) for c in self.candidates],
+            "cache": [_ruling(r) for r in self.cache],
+            "trace": [_ruling(r) for r in self.trace],
         }
         return {key: part for key, part in parts.items() if key == "model" or part not in (None, "", [])}
 

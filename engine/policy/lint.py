@@ -234,7 +234,6 @@ def _expressions(policy: Policy) -> Iterator[Expression]:
     for rule in policy.deny:
         parts = rule.message.parts if rule.message is not None else ()
         yield from (part for part in parts if isinstance(part, Expression))
-    yield from (rule.when for rule in (*policy.trace, *policy.cache.rules))
 
 
 def _texts_of_idle_rules(root: Node) -> Iterator[str]:

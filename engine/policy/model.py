@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -97,9 +97,9 @@ class CacheSettings:
     ttl_seconds: float = 3600.0
     max_mib: int = 64
 
-    def keeps(self, facts: Mapping[str, Any]) -> bool:
-        """Whether the answer to such a request may be kept and told again."""
-        return self.response and any(rule.wants(facts) for rule in self.rules)
+    def keeps(self, facts: Mapping[str, Any]) -> str:
+        """The rule by which the answer to such a request may be kept and told again; empty when it may not."""
+        return wanted_by(self.rules, facts) if self.response else ""
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -157,6 +157,11 @@ class KeepRule(Rule):
     def wants(self, facts: Mapping[str, Any]) -> bool:
         """Whether the rule is in force and holds."""
         return not self.shadow and self.when.holds(facts)
+
+
+def wanted_by(rules: Iterable[KeepRule], facts: Mapping[str, Any]) -> str:
+    """Id of the first rule that is in force and holds; empty when none does."""
+    return next((rule.id for rule in rules if rule.wants(facts)), "")
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -297,6 +302,7 @@ class Policy:
     def _rules(self) -> Iterator[tuple[str, Rule]]:
         sections: Mapping[str, tuple[Rule, ...]] = {
             "override": self.overrides, "classify": self.classify, "require": self.require, "deny": self.deny,
+            "cache": self.cache.rules, "trace": self.trace,
         }  # fmt: skip
         return ((section, rule) for section, rules in sections.items() for rule in rules)
 
@@ -328,6 +334,10 @@ class Policy:
     def route(self, name: str) -> Route:
         """The route of a class, or that of `fallback_safe`."""
         return self.routes.get(name) or self.routes[DEFAULT_CLASS]
+
+    def traces(self, facts: Mapping[str, Any]) -> str:
+        """The rule that wants such a request's trace kept; empty when none does."""
+        return wanted_by(self.trace, facts)
 
     def priced(self, rates: Rates) -> Policy:
         """The same policy with `rates` behind its price facts; rows that state a price keep it."""

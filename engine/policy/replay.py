@@ -182,7 +182,8 @@ class Replay:
         """(section, rule) of the new policy's rules that decided nothing, in their order."""
         policy = self.new.policy
         sections = (
-            ("override", policy.overrides), ("classify", policy.classify), ("require", policy.require), ("deny", policy.deny)
+            ("override", policy.overrides), ("classify", policy.classify), ("require", policy.require), ("deny", policy.deny),
+            ("cache", policy.cache.rules), ("trace", policy.trace),
         )  # fmt: skip
         return [(name, rule) for name, rules in sections for rule in rules if (name, rule.id) not in self.fired]
 
@@ -192,6 +193,7 @@ class Replay:
         case, _ = side.walk(own, availability)
         self._note(case)
         outcome = Outcome.of_case(case)
+        self.fired |= {(name, rule) for name, rule in (("cache", outcome.kept), ("trace", outcome.traced)) if rule}
         return Asked(side, outcome, own, availability, self._bill(account, record, outcome, own, side))
 
     def _before(self, record: Record, facts: Facts, availability: Availability, new: Asked) -> Asked:
@@ -254,10 +256,18 @@ def moved(kind: Kind, old: Outcome, new: Outcome) -> tuple[str, str]:
             return _listed(old.losses), _listed(new.losses)
         case "fallback":
             return _listed(old.chain[1:]), _listed(new.chain[1:])
+        case "kept":
+            return _kept(old.kept), _kept(new.kept)
+        case "traced":
+            return _kept(old.traced), _kept(new.traced)
 
 
 def _reached(outcome: Outcome) -> str:
     return f"{outcome.model} as it is" if outcome.preserve else f"{outcome.model} by {outcome.protocol}"
+
+
+def _kept(rule: str | None) -> str:
+    return f"kept by {rule}" if rule else "not kept"
 
 
 def _listed(names: tuple[str, ...]) -> str:

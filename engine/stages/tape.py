@@ -45,7 +45,7 @@ def begin(exchange: Exchange, services: Services) -> None:
     if services.traces is None or exchange.case is None:
         return
     policy, facts = exchange.policy, exchange.case.facts
-    rule = next((rule.id for rule in policy.trace if rule.wants(facts)), None)
+    rule = policy.traces(facts) or None
     if rule is None and (policy.settings.store_prompts or services.traces.everything):
         rule = ""
     if rule is not None or policy.cache.keeps(facts):

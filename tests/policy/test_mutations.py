@@ -1,7 +1,8 @@
 """The shipped policies' tests hold every condition: bend any one of them, and some test fails.
 
 Mutants of each condition that a shipped policy's own file writes: the whole of it negated; each operand of `&&`, `||` and `?:`
-negated, and taken out; each bound moved by one (`<` for `<=`); each item of a list replaced. The policy's own tests must notice.
+negated, and taken out; each bound moved by one (`<` for `<=`); each item of a list replaced. Of an order, which gives numbers:
+turned round, each sum a difference and each product a quotient, each number twice as large. The policy's own tests must notice.
 Exceptions are listed with their reasons, and must be needed.
 """
 
@@ -15,7 +16,7 @@ import pytest
 
 from engine.policy import facts
 from engine.policy.cel import check, parse
-from engine.policy.cel.nodes import And, Binary, Choice, ListLiteral, Node, Or, walk
+from engine.policy.cel.nodes import And, Binary, Choice, ListLiteral, Literal, Node, Or, walk
 from engine.policy.conditions import Condition, conditions, rewrite
 from engine.policy.decide import finish
 from engine.policy.expression import Expression, Scope
@@ -29,6 +30,7 @@ from engine.policy.testing.run import usual
 NAMES = shipped_policies()
 
 BOUNDS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
+SUMS = {"+": "-", "-": "+", "*": "/", "/": "*"}
 
 EXPERIMENTAL = 'model.claude_code_safe == "experimental" || model.codex_safe == "experimental"'
 
@@ -47,22 +49,30 @@ inherits the rule and does."""
 
 _FLOOR = "floor.client-safe already asks more of the models of these two clients than the rule does"
 _BOTH = "no shipped row marks a model otherwise for Claude Code than for Codex"
+_FAR = "no cost of a session comes near it"
 _LOGIN = "the rows of the callers' own logins are off until a policy switches them on"
 
-IDLE = {
-    ("default", 'agent-safe when: !(client.name in ["claude-code", "codex"]) taken out'): _FLOOR,
-    ("default", 'agent-safe when: "claude-code" replaced'): _FLOOR,
-    ("default", 'agent-safe when: "codex" replaced'): _FLOOR,
-    ("default", 'agent-safe require: model.claude_code_safe == "yes" taken out'): _BOTH,
-    ("default", 'agent-safe require: model.codex_safe == "yes" taken out'): _BOTH,
-    ("default", 'agent-safe require: model.claude_code_safe == "experimental" taken out'): _BOTH,
-    ("default", 'agent-safe require: model.codex_safe == "experimental" taken out'): _BOTH,
-    ("strict", 'no-experiments require: model.claude_code_safe == "yes" taken out'): _BOTH,
-    ("strict", 'no-experiments require: model.codex_safe == "yes" taken out'): _BOTH,
-    ("strict", "no-secrets-out when: !model.local taken out"): "first-party leaves no local model",
-    ("strict", 'first-party require: "anthropic-login" replaced'): _LOGIN,
-    ("strict", 'first-party require: "openai-login" replaced'): _LOGIN,
-}
+IDLE = (
+    {
+        ("default", 'agent-safe when: !(client.name in ["claude-code", "codex"]) taken out'): _FLOOR,
+        ("default", 'agent-safe when: "claude-code" replaced'): _FLOOR,
+        ("default", 'agent-safe when: "codex" replaced'): _FLOOR,
+        ("default", 'agent-safe require: model.claude_code_safe == "yes" taken out'): _BOTH,
+        ("default", 'agent-safe require: model.codex_safe == "yes" taken out'): _BOTH,
+        ("default", 'agent-safe require: model.claude_code_safe == "experimental" taken out'): _BOTH,
+        ("default", 'agent-safe require: model.codex_safe == "experimental" taken out'): _BOTH,
+        ("strict", 'no-experiments require: model.claude_code_safe == "yes" taken out'): _BOTH,
+        ("strict", 'no-experiments require: model.codex_safe == "yes" taken out'): _BOTH,
+        ("strict", "no-secrets-out when: !model.local taken out"): "first-party leaves no local model",
+        ("strict", 'first-party require: "anthropic-login" replaced'): _LOGIN,
+        ("strict", 'first-party require: "openai-login" replaced'): _LOGIN,
+    }
+    | {
+        ("default", f"{name} order order: 1000.0 doubled"): _FAR
+        for name in ("tool_heavy", "long_context", "deep_reasoning")
+    }
+    | {("thrifty", "fast_code order order: 1000.0 doubled"): _FAR}
+)
 """(policy, mutant) → why no request can tell it from the condition as it is, with the rows and settings that are shipped."""
 
 
@@ -91,7 +101,7 @@ def mutants(name: str) -> list[Mutant]:
     return [
         mutant
         for condition, expression in conditions(policy)
-        if condition.span.file == policy.sources[-1] and expression.checked.type.kind == "bool"
+        if condition.span.file == policy.sources[-1] and expression.checked.type.kind in ("bool", "double")
         for mutant in bent(condition, expression)
     ]
 
@@ -104,7 +114,10 @@ def bent(condition: Condition, expression: Expression) -> Iterator[Mutant]:
         written = " ".join(source[node.start : node.end].split())
         return Mutant(condition, f"{written} {what}", source[: node.start] + text + source[node.end :])
 
-    yield Mutant(condition, "negated", f"!({source})")
+    ordering = expression.checked.type.kind == "double"
+    yield (
+        Mutant(condition, "turned round", f"-({source})") if ordering else Mutant(condition, "negated", f"!({source})")
+    )
     for node in walk(expression.checked.node):
         match node:
             case And(operands=sides) | Or(operands=sides):
@@ -117,6 +130,12 @@ def bent(condition: Condition, expression: Expression) -> Iterator[Mutant]:
             case Binary(op=op, op_start=at) if op in BOUNDS:
                 moved = source[node.start : at] + BOUNDS[op] + source[at + len(op) : node.end]
                 yield put(node, moved, "moved by one")
+            case Binary(op=op, op_start=at) if ordering and op in SUMS:
+                yield put(
+                    node, source[node.start : at] + SUMS[op] + source[at + len(op) : node.end], f"{SUMS[op]} for {op}"
+                )
+            case Literal(value=float(number)) if ordering and number:
+                yield put(node, f"{2.0 * number}", "doubled")
             case ListLiteral(items=items):
                 yield from (put(item, '"-"', "replaced") for item in items)
 

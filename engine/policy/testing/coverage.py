@@ -1,7 +1,8 @@
 """Which rules and which sides of their conditions the tests have seen true and false.
 
 Only what stands in the tested policy's own file counts: what it inherits is covered by the tests of where it is written.
-A rule is covered when each of its conditions has been true and false, as far as it can be both. Sides are the operands of
+A rule is covered when each of its conditions has been true and false, as far as it can be both; a route's order, which gives
+numbers, when it has been asked for one. Sides are the operands of
 `&&` and `||`, the conditions of `?:`, and variables that are conditions themselves; those inside macros are not counted, since
 an evaluation keeps only the item that decided.
 """
@@ -24,7 +25,7 @@ from engine.policy.problems import Span
 
 _LONGEST = 60
 
-_NOT_RULES = frozenset({"var", "order", "step"})
+_NOT_RULES = frozenset({"var", "step"})
 """Sections whose expressions are no rules; their sides count all the same."""
 
 
@@ -35,6 +36,8 @@ class Tally:
     true: int = 0
     false: int = 0
     error: int = 0
+    other: int = 0
+    """Values that are neither: numbers of an order."""
     possible: frozenset[bool] = frozenset({True, False})
     """What it can be: a constant is always the same, a rule without a condition always true."""
 
@@ -46,10 +49,12 @@ class Tally:
             self.true += 1
         elif value is False:
             self.false += 1
+        else:
+            self.other += 1
 
     @property
     def reached(self) -> bool:
-        return bool(self.true or self.false or self.error)
+        return bool(self.true or self.false or self.error or self.other)
 
     @property
     def missing(self) -> str:
@@ -58,7 +63,7 @@ class Tally:
             word for value, word in ((True, "true"), (False, "false")) if value in self.possible and not self._of(value)
         ]
         if not lacks:
-            return ""
+            return "" if self.possible or self.reached else "never reached"
         return f"never {' or '.join(lacks)}" if self.reached else "never reached"
 
     def _of(self, value: bool) -> int:
@@ -163,7 +168,9 @@ class Watch:
             return expression
         watched = _Watched(condition, expression)
         constant = expression.checked.constant
-        if isinstance(constant, bool):
+        if expression.checked.type.kind != "bool":
+            watched.tally.possible = frozenset()
+        elif isinstance(constant, bool):
             watched.tally.possible = frozenset({constant})
         for node in _sides(expression, alone=condition.section == "var"):
             fixed = expression.checked.constants.get(node)

@@ -27,6 +27,10 @@ def _differences(key: str, expected: Any, decision: Decision, case: Case) -> _Fo
         yield from _differ("", expected, _ONE[key](decision))
         return
     match key:
+        case "kept":
+            yield from _ruled(expected, "" if decision.denial is not None else case.policy.cache.keeps(case.facts))
+        case "traced":
+            yield from _ruled(expected, case.policy.traces(case.facts))
         case "override":
             yield from _differ("", expected, case.override or None)
         case "candidates":
@@ -49,6 +53,11 @@ def _differences(key: str, expected: Any, decision: Decision, case: Case) -> _Fo
             hits = {hit.id: hit.outcome for hit in decision.hits if hit.shadow}
             for name, value in expected.items():
                 yield from _differ(f".{name}", word(value), hits.get(name, "not asked"))
+
+
+def _ruled(expected: bool | str, rule: str) -> _Found:
+    """`expected` is a rule's id, or whether there is any."""
+    yield from _differ("", expected, rule or False if isinstance(expected, str) or not rule else True)
 
 
 def tried(decision: Decision) -> tuple[Candidate, ...]:

@@ -93,6 +93,8 @@ class _Names:
         self._one("class", expect.get("class"), self._classes)
         self._one("rule", expect.get("rule"), self._deciding)
         self._one("rule", expect.get("override"), self._overrides)
+        self._one("rule", expect.get("kept"), _ids(self._policy.cache.rules))
+        self._one("rule", expect.get("traced"), _ids(self._policy.trace))
         self._one("provider", expect.get("provider"), self._policy.providers)
         for node in _texts(expect.get("losses")):
             self._one("loss", node, LOSSES)

@@ -80,10 +80,21 @@ def run_suite(
         decision = finish(case)
         if watch is not None:
             watch.decided(decision)
+            _ask_keepers(case)
         mismatches = compare(scenario, decision, case)
         told = _why(scenario, suite.policy, walker, mismatches) if mismatches else ()
         outcomes.append(Outcome(scenario, mismatches, told))
     return Report(suite, tuple(outcomes), watch.coverage() if watch is not None else None)
+
+
+def _ask_keepers(case: Case) -> None:
+    """Ask what is kept of the request, as the stages do that no test runs; whoever listens to the policy hears it."""
+    if case.denial is None:
+        case.policy.cache.keeps(case.facts)
+    case.policy.traces(case.facts)
+    for rule in (*case.policy.cache.rules, *case.policy.trace):
+        if rule.shadow:  # which decides nothing, so that nobody else asks it
+            rule.when.holds(case.facts)
 
 
 def _why(scenario: Scenario, policy: Policy, walker: Walker, mismatches: tuple[Mismatch, ...]) -> tuple[str, ...]:

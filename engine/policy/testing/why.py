@@ -45,6 +45,10 @@ class _Teller:
         if "shadow" in keys:
             for name in self._expected["shadow"]:
                 yield from self._ruled((*told.overrides, *told.classify, *told.require, *told.deny), name)
+        for key, rulings in (("kept", told.cache), ("traced", told.trace)):
+            if key in keys:
+                for ruling in rulings:
+                    yield from self._ruling(ruling)
         if "vars" in keys:
             for name in self._expected["vars"]:
                 yield from self._ruled(told.vars, name)

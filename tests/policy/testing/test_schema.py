@@ -59,4 +59,16 @@ def test_shipped_tests_show_their_schema_and_follow_it(name: str) -> None:
 def test_every_expectation_of_the_schema_is_compared() -> None:
     """No key that may be written is passed over in silence."""
     written = set(schema("policy-test.schema.json")["definitions"]["expect"]["properties"])
-    assert written == {*_ONE, "override", "candidates", "dropped", "denied", "losses", "vars", "signals", "shadow"}
+    assert written == {
+        *_ONE,
+        "override",
+        "candidates",
+        "dropped",
+        "denied",
+        "losses",
+        "vars",
+        "signals",
+        "shadow",
+        "kept",
+        "traced",
+    }
