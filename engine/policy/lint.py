@@ -216,14 +216,19 @@ def _passes(policy: Policy, rule: RequireRule, model: Model) -> bool:
 
 
 def _unused(policy: Policy, root: Node) -> Iterator[Problem]:
-    """Variables and signals that nothing reads."""
+    """Variables and signals of the policy's own file that nothing reads; those of others are there for whom they may concern."""
     read = {use for expression in _expressions(policy) for use in expression.refs}
     idle = " ".join(_texts_of_idle_rules(root))
     for section, rule, word in (("vars", "var-unused", "variable"), ("signals", "signal-unused", "signal")):
         node = root.get(section)
         if section in read:  # by a name that is made up while it runs
             continue
-        for name, below in (node.map if node is not None else {}).items():
+        own = {
+            n: below
+            for n, below in (node.map if node is not None else {}).items()
+            if below.span.file == policy.sources[-1]
+        }
+        for name, below in own.items():
             if f"{section}.{name}" not in read and not re.search(rf"\b{section}\.{name}\b", idle):
                 message = f"nothing reads the {word} '{name}'"
                 yield below.problem(rule, message, hint="take it out", level="warning", at_key=True)
