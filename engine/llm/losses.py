@@ -35,6 +35,16 @@ LOSSES: Mapping[str, tuple[Severity, str]] = {
     "image": ("hard", "an image"),
     "image.tool_result": ("soft", "an image in a tool result, sent in a user message after it"),
     "tool_result.error": ("none", "a tool result's error flag, said in its text instead"),
+    "tool_result.order": (
+        "none",
+        "the place of tool results among what was said, moved to where the target wants them",
+    ),
+    "tool_result.missing": ("soft", "nothing: a tool call that nobody answered is given a result which says so"),
+    "tool_result.orphan": (
+        "soft",
+        "a tool result's tie to its call, which is not there; its content is said by the user",
+    ),
+    "tool.repeated": ("soft", "a second tool of the same name; the model sees the first"),
     "system.mid": ("none", "a system message in mid-conversation, sent as a developer or user message"),
     "output_format": ("soft", "structured output by JSON Schema, asked for in words or as plain JSON mode"),
     "output_format.json": ("soft", "JSON mode without a schema, asked for in words"),
@@ -97,6 +107,7 @@ CARRIES: Mapping[str, frozenset[str]] = {
         {
             "custom_tool",
             "image",
+            "tool.repeated",
             "output_format",
             "output_format.json",
             "seed",
@@ -118,6 +129,8 @@ CARRIES: Mapping[str, frozenset[str]] = {
             "image",
             "document",
             "image.tool_result",
+            "tool_result.order",
+            "tool.repeated",
             "output_format",
             "output_format.json",
             "sampling",

@@ -1,7 +1,7 @@
 """Tool names for wires that know only flat functions with JSON arguments, and the way back.
 
-A namespace's function becomes `namespace__function`, a name with other characters or over 64 of them is shortened with a
-digest, and a custom tool (free text in) becomes a function with one string `input`. Everything is a pure function of the
+A namespace's function becomes `namespace__function`, a name with other characters, over 64 of them or of a tool that is
+really called so is shortened with a digest, and a custom tool (free text in) becomes a function with one string `input`. Everything is a pure function of the
 request's tools, so the same conversation gives the same bytes, and the decoder of the answer, given the request, restores
 the client's own names and kinds without any memory of ours.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -55,17 +56,20 @@ class ToolNames:
         if self._tools is None:
             return
         tools, self._tools = self._tools, None
-        members: list[Origin] = []
+        offered: list[Origin] = []
         for tool in tools:
             if tool.kind == "namespace":
-                members += [Origin(m.name, tool.name, _kind(m)) for m in tool.members if m.kind != "server"]
+                offered += [Origin(m.name, tool.name, _kind(m)) for m in tool.members if m.kind != "server"]
             elif tool.kind != "server":
-                self._add(Origin(tool.name, "", _kind(tool)))
-        for origin in members:
+                offered.append(Origin(tool.name, "", _kind(tool)))
+        # What can bear its own name does, whatever else would come to be called so.
+        for origin in sorted(offered, key=lambda o: bool(o.namespace) or flat(o.name) != o.name):
             self._add(origin)
-        for origin in members:
+        grouped = Counter(o.name for o in self._origins.values() if o.namespace)
+        for origin in offered:
             # Models sometimes answer with the function's bare name; where only one tool bears it, that one is meant.
-            self._origins.setdefault(origin.name, origin)
+            if origin.namespace and grouped[origin.name] == 1:
+                self._origins.setdefault(origin.name, origin)
 
     def wire(self, name: str, namespace: str = "") -> str:
         """The name on the wire; for a tool that is no longer offered, what it would have been."""
@@ -96,9 +100,13 @@ class ToolNames:
         return dataclasses.replace(call, name=origin.name, namespace=origin.namespace, kind=origin.kind, arguments=text)
 
     def _add(self, origin: Origin) -> None:
+        if (origin.namespace, origin.name) in self._wires:
+            return  # offered twice
         wire = flat(origin.name, origin.namespace)
-        if wire in self._origins:
-            wire = _shortened(wire, f"{origin.namespace}\0{origin.name}")
+        identity = f"{origin.namespace}\0{origin.name}"
+        while wire in self._origins:
+            wire = _shortened(wire, identity)
+            identity += "\0"
         self._wires[origin.namespace, origin.name] = wire
         self._origins[wire] = origin
         if wire != origin.name or origin.kind != "function":
@@ -111,6 +119,16 @@ def flat(name: str, namespace: str = "") -> str:
     # The plain test is twenty times faster than the expression, and a request may name a hundred tools.
     plain = len(full) <= _LONGEST and full.isascii() and full.replace("_", "").replace("-", "").isalnum()
     return full if plain or _NAME.fullmatch(full) else _shortened(_OTHER.sub("_", full), f"{namespace}\0{name}")
+
+
+def custom_description(tool: Tool) -> str:
+    """What a model is told of a custom tool that it can only call as a function: its description, and its grammar."""
+    form = tool.extra.get("format")
+    grammar = form.get("definition") if isinstance(form, dict) else None
+    if not isinstance(form, dict) or not isinstance(grammar, str):
+        return tool.description
+    said = f"The input must follow this {form.get('syntax') or ''} grammar:\n{grammar}"
+    return f"{tool.description}\n\n{said}".strip()
 
 
 def custom_schema(description: str = "") -> JsonObject:

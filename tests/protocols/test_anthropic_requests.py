@@ -126,12 +126,13 @@ def test_results_are_gathered_behind_their_calls() -> None:
 
 def test_an_unanswered_call_is_answered_as_interrupted() -> None:
     """A call without a result gets an error result; a result without a call becomes text."""
-    body, _ = encode(
+    body, losses = encode(
         conversation(user("go"), assistant(ToolCall("a", "read")), user(ToolResult("zz", (Text("lost"),))))
     )
-    result, text = body["messages"][2]["content"]
+    result, *said = body["messages"][2]["content"]
     assert (result["tool_use_id"], result["is_error"]) == ("a", True)
-    assert text == {"type": "text", "text": "lost"}
+    assert [text["text"] for text in said] == ["[result of tool call zz]", "lost"]
+    assert {"tool_result.missing", "tool_result.orphan"} <= set(losses)
 
 
 def test_repeated_ids_become_unique() -> None:
@@ -268,7 +269,8 @@ def test_custom_tools_and_namespaces_become_functions() -> None:
     """Their calls in the history follow, and names stay within the API's alphabet."""
     tools = (Tool("patch", kind="custom"), Tool("fs", kind="namespace", members=(Tool("read"),)))
     calls = assistant(ToolCall("1", "patch", "*** text", kind="custom"), ToolCall("2", "read", "{}", namespace="fs"))
-    body, losses = encode(conversation(user("go"), calls, tools=tools, protocol="openai-responses"))
+    results = user(ToolResult("1", (Text("ok"),), kind="custom"), ToolResult("2", (Text("ok"),)))
+    body, losses = encode(conversation(user("go"), calls, results, tools=tools, protocol="openai-responses"))
     assert [tool["name"] for tool in body["tools"]] == ["patch", "fs__read"]
     first, second = body["messages"][1]["content"]
     assert (first["name"], first["input"]) == ("patch", {"input": "*** text"})

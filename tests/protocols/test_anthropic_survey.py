@@ -159,7 +159,10 @@ def test_sessions(user: str, session: str) -> None:
             {"messages": content({"type": "document", "source": {}, "citations": {"enabled": True}})},
             {"document", "citations"},
         ),
-        ({"messages": content({"type": "tool_result", "content": [{"type": "tool_reference"}]})}, {"tool_search"}),
+        (
+            {"messages": content({"type": "tool_result", "content": [{"type": "tool_reference"}]})},
+            {"tool_search", "tool_result.orphan"},
+        ),
     ],
 )
 def test_required_codes(fields: dict[str, Any], codes: set[str]) -> None:

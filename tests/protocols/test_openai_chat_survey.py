@@ -95,7 +95,7 @@ def test_each_need_of_a_request_has_its_code(fields: dict[str, Any], codes: set[
         ([*HI, {"role": "assistant", "content": "x", "reasoning_content": "y"}, *HI], {"thinking.signature"}),
         (
             [*HI, {"role": "tool", "tool_call_id": "a", "content": [{"type": "image_url", "image_url": PNG}]}],
-            {"image.tool_result"},
+            {"image.tool_result", "tool_result.orphan"},
         ),
     ],
 )

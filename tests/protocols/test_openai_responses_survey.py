@@ -51,7 +51,7 @@ def test_counts_turns_and_tools() -> None:
     assert (found.messages, found.turns, found.tool_calls, found.tool_results) == (7, 2, 3, 2)
     assert (found.tools, found.server_tools, found.tool_names) == (2, 1, ("read", "read"))
     assert (found.last_role, found.system_bytes, found.newest_user_text) == ("tool", 12, "do it")
-    assert {"thinking.signature", "namespace", "web_search"} == found.requires
+    assert {"thinking.signature", "namespace", "web_search", "tool_result.order"} == found.requires
 
 
 def test_injected_text_is_not_what_the_user_wrote() -> None:
@@ -124,8 +124,11 @@ def test_fields_require(fields: dict[str, Any], codes: set[str]) -> None:
             {"role": "user", "content": [{"type": "input_text", "text": "", "prompt_cache_breakpoint": {}}]},
             {"cache_control"},
         ),
-        ({**OUTPUT, "output": [IMAGE]}, {"image", "image.tool_result"}),
-        ({"type": "custom_tool_call", "call_id": "c", "name": "p", "input": ""}, {"custom_tool", "prefill"}),
+        ({**OUTPUT, "output": [IMAGE]}, {"image", "image.tool_result", "tool_result.orphan"}),
+        (
+            {"type": "custom_tool_call", "call_id": "c", "name": "p", "input": ""},
+            {"custom_tool", "prefill", "tool_result.missing"},
+        ),
         ({"type": "web_search_call", "id": "ws"}, {"server_tool.result", "prefill"}),
         ({"type": "item_reference", "id": "x"}, {"previous_response"}),
         ({"type": "compaction", "encrypted_content": "x"}, {"compaction"}),

@@ -17,6 +17,7 @@ from engine.protocols import arguments
 from engine.protocols.anthropic_messages.blocks_out import beside, encode_part
 from engine.protocols.anthropic_messages.words import NAME
 from engine.protocols.custom_text import wrapped
+from engine.protocols.pairing import MISSING, ORDER, ORPHAN
 from engine.protocols.tool_ids import IdMap
 from engine.protocols.tool_names import ToolNames
 
@@ -46,7 +47,7 @@ def encode_conversation(
     builder = _Builder(quirks, names, losses, own=request.protocol == NAME)
     for message in request.messages:
         builder.add(message)
-    messages = _written(builder.turns)
+    messages = _written(builder.turns, losses)
     system = builder.system
     if not messages:
         # What other protocols answer, too: instructions alone, or a user who says nothing at all.
@@ -133,8 +134,13 @@ class _Builder:
         parts = [part for block in result.content if (part := self._result_part(block)) is not None]
         turn = self._calls.get(wire_id)
         if turn is None or wire_id not in turn.unanswered:
-            self._say("user", parts, message)
+            self._losses.add(ORPHAN)
+            said = "error" if result.is_error else "result"
+            note = {"type": "text", "text": f"[{said} of tool call {result.call_id or 'without id'}]"}
+            self._say("user", [note, *parts], message)
             return
+        if turn is not self.turns[-1]:
+            self._losses.add(ORDER)
         turn.closed = True
         self._stretch += 1
         del turn.unanswered[wire_id]
@@ -164,7 +170,7 @@ class _Builder:
         return None if isinstance(block, ToolCall | ToolResult) else encode_part(block, self._losses, own=self._own)
 
 
-def _written(turns: list[_Turn]) -> list[JsonObject]:
+def _written(turns: list[_Turn], losses: set[str]) -> list[JsonObject]:
     messages: list[JsonObject] = []
     for turn in turns:
         last = messages[-1] if messages else None
@@ -172,6 +178,8 @@ def _written(turns: list[_Turn]) -> list[JsonObject]:
             last["content"] += turn.content
             continue
         messages.append({"role": turn.role, "content": list(turn.content), **turn.extra})
+        if turn.unanswered:
+            losses.add(MISSING)
         if answers := [*turn.results, *map(_unanswered, turn.unanswered)]:
             messages.append({"role": "user", "content": answers})
     return messages

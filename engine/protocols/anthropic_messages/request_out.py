@@ -8,11 +8,12 @@ import orjson
 
 from engine.llm.messages import JsonObject, LLMRequest, OutputFormat, Tool
 from engine.llm.protocol import Target
+from engine.protocols import deferred
 from engine.protocols.anthropic_messages.conversation import encode_conversation
 from engine.protocols.anthropic_messages.thinking import encode_thinking, may_think, without_thinking_edits
 from engine.protocols.anthropic_messages.words import NAME
 from engine.protocols.bounds import PLAIN_TIERS
-from engine.protocols.tool_names import ToolNames, custom_schema
+from engine.protocols.tool_names import ToolNames, custom_description, custom_schema
 from engine.protocols.unshared import tool_loss
 
 _LONGEST_USER = 256
@@ -65,6 +66,7 @@ def _max_tokens(request: LLMRequest, target: Target, losses: set[str]) -> int:
 def _tools(request: LLMRequest, names: ToolNames, losses: set[str]) -> list[JsonObject]:
     own = request.protocol == NAME
     encoded: list[JsonObject] = []
+    loaded = deferred.loaded(request) if not own and any(map(deferred.has_deferred, request.tools)) else None
     for tool in request.tools:
         match tool.kind:
             case "server" if tool.protocol == NAME:
@@ -73,17 +75,31 @@ def _tools(request: LLMRequest, names: ToolNames, losses: set[str]) -> list[Json
                 losses.add(tool_loss(str(tool.extra.get("type") or tool.name)))
             case "namespace":
                 losses.add("namespace")
-                encoded += [_tool(m, names.wire(m.name, tool.name), losses, own=own) for m in tool.members]
-            case _:
+                shown = (m for m in tool.members if deferred.is_shown(m, loaded, group=tool))
+                encoded += [_tool(m, names.wire(m.name, tool.name), losses, own=own) for m in shown]
+            case _ if deferred.is_shown(tool, loaded):
                 encoded.append(_tool(tool, names.wire(tool.name), losses, own=own))
-    return encoded
+            case _:
+                losses.add("tool_search")
+    return _distinct(encoded, losses)
+
+
+def _distinct(tools: list[JsonObject], losses: set[str]) -> list[JsonObject]:
+    """The API takes a tool's name once."""
+    by_name: dict[str, JsonObject] = {}
+    for tool in tools:
+        if by_name.setdefault(str(tool.get("name")), tool) != tool:
+            losses.add("tool.repeated")
+    return list(by_name.values())
 
 
 def _tool(tool: Tool, name: str, losses: set[str], *, own: bool) -> JsonObject:
     encoded: JsonObject = {"name": name}
-    if tool.description:
-        encoded["description"] = tool.description
-    encoded["input_schema"] = custom_schema() if tool.kind == "custom" else _schema(tool.schema)
+    if description := custom_description(tool) if tool.kind == "custom" else tool.description:
+        encoded["description"] = description
+    encoded["input_schema"] = (
+        custom_schema("The whole input as plain text.") if tool.kind == "custom" else _schema(tool.schema)
+    )
     mark = tool.extra.get("cache_control")
     if own:
         if tool.strict is not None:

@@ -18,6 +18,7 @@ from engine.llm.messages import JsonObject
 from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
 from engine.protocols.anthropic_messages.words import REQUEST_FIELDS, TOOL_FIELDS, UNSEALED
 from engine.protocols.bounds import LONGEST_USER, MESSAGES_TIERS, PLAIN_EFFORTS, odd_stops
+from engine.protocols.pairing import Pairing
 from engine.protocols.unshared import block_loss, tool_loss
 
 _MAX_TOOL_NAMES = 64
@@ -187,6 +188,8 @@ def _tools(found: Survey, tools: Any) -> None:
         else:
             _special_tool(found, str(kind))
     found.tool_names = tuple(names)
+    if len(set(names)) < len(names):
+        requires.add("tool.repeated")
 
 
 _CLIENT_RUN = ("bash_", "text_editor_", "computer_", "memory_")
@@ -208,14 +211,17 @@ def _messages(found: Survey, messages: list[Any]) -> None:
     turns = 0
     newest = 0
     role: Any = ""
+    pairs = Pairing()
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(role := message.get("role"), str):
             raise ClientError(f"messages.{index}: a role is required", field=f"messages[{index}].role")
         if role == "assistant":
             turns += 1
             newest = index + 1
+            pairs.assistant()
         elif role == "system":
             requires.add("system.mid")
+            pairs.other()
         if len(message) > 2:
             requires.add("unknown_field")
         content = message.get("content")
@@ -224,10 +230,20 @@ def _messages(found: Survey, messages: list[Any]) -> None:
                 if isinstance(block, dict):
                     if (kind := block.get("type")) != "text":
                         (_BLOCKS.get(str(kind)) or _other)(found, block)
+                        if kind == "tool_use":
+                            pairs.call(block.get("id"))
+                        elif kind == "tool_result":
+                            pairs.result(block.get("tool_use_id"))
+                            continue
                     elif len(block) > 2:
                         _marked_text(found, block)
+                    if role == "user":
+                        pairs.other()
+        elif role == "user":
+            pairs.other()
         if role == "system":
             found.system_bytes += _text_length(content)
+    requires |= pairs.end()
     found.turns = turns
     if role == "assistant":
         requires.add("prefill")

@@ -31,6 +31,7 @@ from engine.protocols import arguments, tool_ids
 from engine.protocols.custom_text import wrapped
 from engine.protocols.openai_chat.fields import NAME
 from engine.protocols.openai_chat.reasoning import text_of, unseal
+from engine.protocols.pairing import MISSING, ORDER, ORPHAN
 from engine.protocols.tool_names import ToolNames
 from engine.protocols.unshared import MARKS, block_loss
 
@@ -164,6 +165,7 @@ class Conversation:
             if not isinstance(block, ToolResult):
                 parts += self._parts(block)
             elif id(block) not in self._taken:
+                self.losses.add(ORPHAN)
                 text, media = self._result(block)
                 parts.append(_text(f"[result of tool call {block.call_id or 'without id'}]\n{text}"))
                 parts += media
@@ -255,12 +257,24 @@ class Conversation:
         if not (texts or calls or message.get("refusal")):
             message["content"] = ""
         self._append(message, turn[0])
-        for call, wire in zip(calls, wires, strict=True):
-            result = self._take(call.id, last)
+        results = [self._take(call.id, last) for call in calls]
+        self._declare(results, last)
+        for call, wire, result in zip(calls, wires, results, strict=True):
             text, media = (NO_RESULT, []) if result is None else self._result(result)
             self._append({"role": "tool", "tool_call_id": wire, "content": text}, None)
             if media:
                 self._pending += [_text(f"From the result of tool call {wire} ({self._name(call)}):"), *media]
+
+    def _declare(self, results: list[ToolResult | None], last: int) -> None:
+        """What is mended: results that do not stand at once behind message `last`, in the calls' order."""
+        found = [result for result in results if result is not None]
+        if len(found) < len(results):
+            self.losses.add(MISSING)
+        if not found:
+            return
+        following = (block for message in self._request.messages[last + 1 :] for block in message.content)
+        if any(result is not block for result, block in zip(found, following, strict=False)):
+            self.losses.add(ORDER)
 
     def _wire_id(self, call_id: str) -> str:
         """The call's id on the wire: one that the provider accepts, and unique though some models count anew each turn."""

@@ -167,7 +167,17 @@ def _tools(body: JsonObject) -> tuple[Tool, ...]:
         if not isinstance(tool, dict):
             raise ClientError("a tool must be an object", field=f"tools[{position}]")
         tools.append(_tool(tool, position))
-    return (*tools, *(_function(f, {}) for f in entries(body.get("functions"))))
+    return _allowed([*tools, *(_function(f, {}) for f in entries(body.get("functions")))], body.get("tool_choice"))
+
+
+def _allowed(tools: list[Tool], choice: Any) -> tuple[Tool, ...]:
+    """The tools that an `allowed_tools` choice leaves: the restriction then holds on every protocol."""
+    match choice:
+        case {"type": "allowed_tools", "allowed_tools": {"tools": list(listed)}}:
+            held = (entry.get(str(entry.get("type"))) or entry for entry in entries(listed))
+            names = {entry.get("name") for entry in held if isinstance(entry, dict)}
+            return tuple(tool for tool in tools if tool.kind == "server" or tool.name in names)
+    return tuple(tools)
 
 
 def _tool(tool: JsonObject, position: int) -> Tool:

@@ -16,6 +16,7 @@ from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, od
 from engine.protocols.openai_chat.fields import MEANT
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.openai_chat.reasoning import states
+from engine.protocols.pairing import Pairing
 from engine.protocols.unshared import tool_loss
 
 _MAX_NAMES = 64
@@ -116,6 +117,8 @@ def _tools(body: JsonObject, found: Survey) -> None:
     names += [str(f.get("name", "")) for f in entries(body.get("functions"))]
     found.tools = len(names)
     found.tool_names = tuple(names[:_MAX_NAMES])
+    if len(set(names)) < len(names):
+        found.requires.add("tool.repeated")
     choice = body.get("tool_choice") or body.get("function_call") or "auto"
     if isinstance(choice, dict):
         allowed = choice.get("allowed_tools")
@@ -133,6 +136,7 @@ def _messages(messages: list[Any], found: Survey) -> None:
     role: Any = ""
     message: Any = {}
     asked: JsonObject = {}
+    pairs = Pairing()
     for position, message in enumerate(messages):
         role = message.get("role") if isinstance(message, dict) else None
         if not isinstance(role, str):
@@ -140,6 +144,10 @@ def _messages(messages: list[Any], found: Survey) -> None:
         content = message.get("content")
         if role in {"tool", "function"}:
             found.tool_results += 1
+            if call_id := message.get("tool_call_id"):
+                pairs.result(call_id)
+            else:
+                pairs.next_result()
             if len(found.results) < MAX_OUTCOMES:
                 found.results.append(ToolOutcome(_tool(message, asked), None))
             if isinstance(content, list):
@@ -149,18 +157,24 @@ def _messages(messages: list[Any], found: Survey) -> None:
             found.tool_results = 0
             found.results.clear()
             asked = message
+            pairs.assistant()
+            for call in entries(message.get("tool_calls")):
+                pairs.call(call.get("id"))
             if calls := message.get("tool_calls"):
                 found.tool_calls += len(calls) if isinstance(calls, list) else 0
             elif message.get("function_call"):
                 found.tool_calls += 1
+                pairs.call(None)
             _thinking(message, found)
             if isinstance(content, list):
                 _parts(content, found, "image")
         elif role == "user":
             newest = content
+            pairs.other()
             if isinstance(content, list):
                 _parts(content, found, "image")
         else:
+            pairs.other()
             if talking:
                 requires.add("system.mid")
             found.system_bytes += _size(content)
@@ -168,6 +182,7 @@ def _messages(messages: list[Any], found: Survey) -> None:
                 _parts(content, found, "image")
             continue
         talking = True
+    requires |= pairs.end()
     found.last_role = {"function": "tool", "developer": "system"}.get(role, role)
     if role == "assistant" and not message.get("tool_calls"):
         requires.add("prefill")

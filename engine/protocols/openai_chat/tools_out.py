@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.llm.catalogue import Quirks
-from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolChoice, ToolResult
+from engine.llm.messages import JsonObject, LLMRequest, Tool, ToolChoice
+from engine.protocols import deferred
 from engine.protocols.openai_chat.fields import NAME
-from engine.protocols.openai_chat.parts import entries
-from engine.protocols.tool_names import ToolNames, custom_schema
+from engine.protocols.tool_names import ToolNames, custom_description, custom_schema
 from engine.protocols.tool_schemas import object_schema
 from engine.protocols.unshared import tool_loss
 
@@ -42,7 +42,7 @@ def tool_fields(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: s
 
 def _shown(request: LLMRequest, losses: set[str], *, own: bool) -> Iterator[tuple[Tool, str]]:
     """(tool, its namespace) of every tool that the model shall see, in order."""
-    loaded: set[str] | None = None
+    loaded = deferred.loaded(request) if any(map(deferred.has_deferred, request.tools)) else None
     for tool in request.tools:
         if tool.kind == "server":
             if own and tool.extra:
@@ -59,8 +59,7 @@ def _shown(request: LLMRequest, losses: set[str], *, own: bool) -> Iterator[tupl
                 continue
             if member.deferred or tool.deferred:
                 losses.add("tool_search")
-                loaded = _loaded(request) if loaded is None else loaded
-                if member.name not in loaded and tool.name not in loaded:
+                if not deferred.is_shown(member, loaded, group=tool):
                     continue
             if "cache_control" in member.extra:
                 losses.add("cache_control")
@@ -73,10 +72,7 @@ def _wire(tool: Tool, namespace: str, names: ToolNames) -> JsonObject:
     function: JsonObject = {"name": names.wire(tool.name, namespace)}
     description = tool.description
     if tool.kind == "custom":
-        form = tool.extra.get("format")
-        if isinstance(form, dict) and isinstance(grammar := form.get("definition"), str):
-            description += f"\n\nThe input must follow this {form.get('syntax') or ''} grammar:\n{grammar}"
-        function["description"] = description.strip()
+        function["description"] = custom_description(tool)
         function["parameters"] = custom_schema("The whole input as plain text.")
         return {"type": "function", "function": function}
     if description:
@@ -118,39 +114,3 @@ def _named(choice: ToolChoice, request: LLMRequest, names: ToolNames) -> str:
 
 def _server_loss(tool: Tool) -> str:
     return tool_loss(str(tool.extra.get("type") or tool.name))
-
-
-def _loaded(request: LLMRequest) -> set[str]:
-    """Names that a tool search has found so far, and of every tool that was called."""
-    found: set[str] = set()
-    for message in request.messages:
-        for block in message.content:
-            if isinstance(block, ToolCall):
-                found.add(block.name)
-            elif isinstance(block, ToolResult):
-                for inner in block.content:
-                    if isinstance(inner, Opaque):
-                        found |= set(_references(inner.value))
-            elif isinstance(block, Opaque):
-                found |= set(_references(block.value))
-    return found
-
-
-def _references(value: Any) -> Iterator[str]:
-    """Tool names in a `tool_reference`, a `tool_addition`, a tool search result (Messages) or a tool search output (Responses)."""
-    if not isinstance(value, dict):
-        return
-    match value.get("type"):
-        case "tool_reference":
-            yield str(value.get("tool_name", ""))
-        case "tool_addition":
-            tool = value.get("tool")
-            yield str(tool.get("name", "")) if isinstance(tool, dict) else ""
-        case "tool_search_tool_result" | "tool_search_tool_search_result":
-            yield from _references(value.get("content"))
-            for reference in entries(value.get("tool_references")):
-                yield from _references(reference)
-        case "tool_search_output":
-            for tool in entries(value.get("tools")):
-                yield str(tool.get("name", ""))
-                yield from (str(member.get("name", "")) for member in entries(tool.get("tools")))

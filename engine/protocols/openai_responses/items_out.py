@@ -29,6 +29,7 @@ from engine.protocols import tool_ids
 from engine.protocols.openai_responses import reasoning
 from engine.protocols.openai_responses.parts import write_document, write_image
 from engine.protocols.openai_responses.words import NAME, is_part, made_by_model, text
+from engine.protocols.pairing import MISSING, ORPHAN
 from engine.protocols.tool_names import ToolNames, flat
 from engine.protocols.unshared import MARKS, block_loss
 
@@ -113,19 +114,24 @@ class Items:
         )
 
     def _user(self, message: Message) -> None:
-        """Tool outputs come first: they answer the items before this message."""
+        """Outputs and messages as they came: an output may stand anywhere behind its call."""
         self._turn += 1
         parts: list[JsonObject] = []
         for block in message.content:
             if isinstance(block, ToolResult):
+                parts = self._spoken(parts, message)
                 self._result(block)
-        for block in message.content:
-            if isinstance(block, Opaque) and block.protocol == NAME and not is_part(block.type):
+            elif isinstance(block, Opaque) and block.protocol == NAME and not is_part(block.type):
                 self._item(block)
-            elif not isinstance(block, ToolResult):
+            else:
                 parts += self._parts(block)
+        self._spoken(parts, message)
+
+    def _spoken(self, parts: list[JsonObject], message: Message) -> list[JsonObject]:
+        """Ends a user's message; there is nothing said after it yet."""
         if parts:
             self._message("user", parts, message)
+        return []
 
     def _assistant(self, message: Message) -> None:
         said: list[JsonObject] = []
@@ -203,6 +209,7 @@ class Items:
             extra = result.extra if self._own else {}
             self._out.append({"type": self._open.pop(wire), **extra, "call_id": wire, "output": output})
             return
+        self.losses.add(ORPHAN)
         note = {"type": "input_text", "text": f"[result of tool call {result.call_id or 'without id'}]"}
         parts = [{"type": "input_text", "text": output}] if isinstance(output, str) else output
         self._out.append(
@@ -290,6 +297,7 @@ class Items:
         """The items with a note for every call that nothing answered, placed where its output would stand."""
         if not self._open:
             return self._out
+        self.losses.add(MISSING)
         items: list[JsonObject] = []
         owed: list[JsonObject] = []
         for item in self._out:

@@ -20,6 +20,7 @@ from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, ou
 from engine.protocols.compaction import ITEM, TRIGGER
 from engine.protocols.openai_responses.reasoning import OWN_ID
 from engine.protocols.openai_responses.words import FIELD_CODES, made_by_model, text
+from engine.protocols.pairing import Pairing
 from engine.protocols.unshared import block_loss, tool_loss
 
 _MAX_NAMES = 64
@@ -104,6 +105,7 @@ def _metadata(found: Survey, body: JsonObject) -> None:
 
 def _tools(found: Survey, tools: Any, names: list[str], *, nested: bool = False) -> None:
     requires = found.requires
+    seen: set[str] = set()
     for tool in tools if isinstance(tools, list) else ():
         if not isinstance(tool, dict):
             continue
@@ -116,7 +118,11 @@ def _tools(found: Survey, tools: Any, names: list[str], *, nested: bool = False)
         if kind in ("function", "custom"):
             found.tools += 1
             inner = tool.get("function")  # the Chat form, which lenient servers take
-            names.append(str(tool.get("name") or (inner.get("name") if isinstance(inner, dict) else "") or ""))
+            name = str(tool.get("name") or (inner.get("name") if isinstance(inner, dict) else "") or "")
+            names.append(name)
+            if name in seen:
+                requires.add("tool.repeated")
+            seen.add(name)
             if kind == "custom":
                 requires.add("custom_tool")
             if tool.get("defer_loading"):
@@ -142,6 +148,7 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
     requires = found.requires
     speaker = ""
     called: dict[str, str] = {}
+    pairs = Pairing()
     for index, item in enumerate(items):
         if not isinstance(item, dict):
             raise ClientError("an input item must be an object", field=f"input[{index}]")
@@ -150,16 +157,20 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
         if kind == "message":
             speaker = item.get("role", "")
             if speaker == "assistant":
+                pairs.assistant()
                 if isinstance(content := item.get("content"), list):
                     _said(found, content)
             elif speaker == "user":
+                pairs.other()
                 if isinstance(content := item.get("content"), list):
                     _parts(found, content)
                 before = ""  # two user messages in a row are two messages
             else:
+                pairs.other()
                 speaker, before = _system(found, item, index, before), ""
         elif kind in ("function_call_output", "custom_tool_call_output"):
             speaker = "tool"
+            pairs.result(item.get("call_id"))
             found.tool_results += 1
             if len(found.results) < MAX_OUTCOMES:
                 call_id = item.get("call_id")
@@ -168,6 +179,7 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
                 _parts(found, output, result=True)
         elif kind in ("function_call", "custom_tool_call"):
             speaker = "assistant"
+            pairs.call(item.get("call_id"))
             found.tool_calls += 1
             if isinstance(call_id := item.get("call_id"), str) and isinstance(name := item.get("name"), str):
                 called[call_id] = name
@@ -175,6 +187,7 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
                 requires.add("custom_tool")
         elif kind == "reasoning":
             speaker = "assistant"
+            pairs.assistant()
             _sealed(found, item)
         else:
             speaker = _special(found, item, str(kind), names) or speaker
@@ -184,6 +197,7 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
                 found.turns += 1
                 found.tool_results = 0
                 found.results.clear()
+    requires |= pairs.end()
     _ending(found, items, speaker)
 
 

@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from engine.llm.catalogue import Quirks
-from engine.llm.messages import JsonObject, LLMRequest, Opaque, Tool, ToolCall, ToolChoice, ToolResult
+from engine.llm.messages import JsonObject, LLMRequest, Tool, ToolCall, ToolChoice
+from engine.protocols import deferred
 from engine.protocols.openai_responses.words import NAME, entries, text
 from engine.protocols.tool_names import ToolNames, flat
 from engine.protocols.tool_schemas import is_closed, object_schema
@@ -54,7 +55,7 @@ def write_tools(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: s
     """The tools as this protocol says them; adds the codes of those it can't."""
     own = request.protocol == NAME
     searchable = own and any(t.kind == "server" and t.extra.get("type") == "tool_search" for t in request.tools)
-    found = None if searchable else _found(request)
+    shown = None if searchable or not any(map(deferred.has_deferred, request.tools)) else deferred.loaded(request)
     written: list[JsonObject] = []
     for tool in request.tools:
         if tool.kind == "server":
@@ -65,29 +66,16 @@ def write_tools(request: LLMRequest, quirks: Quirks, names: ToolNames, losses: s
             continue
         if not own and not MARKS.isdisjoint(tool.extra):
             losses.add("cache_control")
-        if tool.deferred and not searchable:
+        if deferred.has_deferred(tool) and not searchable:
             losses.add("tool_search")
-            if found is not None and tool.name not in found:
+            if not deferred.is_shown(tool, shown):
                 continue
-        written.append(_written(tool, names, own=own and not quirks.strict, deferred=searchable))
+            members = tuple(m for m in tool.members if deferred.is_shown(m, shown, group=tool))
+            if tool.members and not members:
+                continue
+            tool = dataclasses.replace(tool, members=members)
+        written.append(_written(tool, names, own=own and not quirks.strict, searchable=searchable))
     return written
-
-
-def _found(request: LLMRequest) -> set[str] | None:
-    """Names of the deferred tools that a client-run search has found or that were called; None when the search was the
-    provider's own, which is gone with it, so that everything has to be shown.
-    """
-    if any(tool.kind == "server" and "tool_search" in text(tool.extra.get("type")) for tool in request.tools):
-        return None
-    found: set[str] = set()
-    for message in request.messages:
-        for block in message.content:
-            if isinstance(block, ToolCall):
-                found.add(block.name)
-            elif isinstance(block, ToolResult):
-                inner = (part.value for part in block.content if isinstance(part, Opaque))
-                found.update(text(value.get("tool_name")) for value in inner)
-    return found
 
 
 def write_choice(choice: ToolChoice, quirks: Quirks, names: ToolNames, written: list[JsonObject]) -> Any:
@@ -147,14 +135,14 @@ def _tool(tool: JsonObject) -> Tool:
     return Tool(name or text(kind), description, kind="server", protocol=NAME, extra=tool)
 
 
-def _written(tool: Tool, names: ToolNames, *, own: bool, deferred: bool, member: bool = False) -> JsonObject:
+def _written(tool: Tool, names: ToolNames, *, own: bool, searchable: bool, member: bool = False) -> JsonObject:
     out: JsonObject = {"type": tool.kind, "name": flat(tool.name) if member else names.wire(tool.name)}
     if tool.description:
         out["description"] = tool.description
     match tool.kind:
         case "namespace":
             out["name"] = tool.name
-            out["tools"] = [_written(m, names, own=own, deferred=deferred, member=True) for m in tool.members]
+            out["tools"] = [_written(m, names, own=own, searchable=searchable, member=True) for m in tool.members]
         case "function":
             out["parameters"] = (tool.schema if own else None) or object_schema(tool.schema)
             # This protocol alone takes silence for strict, and strict refuses most schemas written for the others.
@@ -163,6 +151,6 @@ def _written(tool: Tool, names: ToolNames, *, own: bool, deferred: bool, member:
                 out["strict"] = strict
         case "custom" if isinstance(wanted := tool.extra.get("format"), dict):
             out["format"] = wanted
-    if tool.deferred and deferred:
+    if tool.deferred and searchable:
         out["defer_loading"] = True
     return {**out, **tool.extra} if own else out
