@@ -43,6 +43,7 @@ class Pairing:
                 self.losses.add(ORDER)
                 return
         self.losses.add(ORPHAN)
+        self.other()  # which is what it becomes
 
     def next_result(self) -> None:
         """A call is answered without being named."""

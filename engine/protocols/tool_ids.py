@@ -116,8 +116,10 @@ class IdMap:
         waiting = self._open.get(call_id)
         if waiting:
             self._answered[call_id] = waiting.pop(0)[1]
-        # A second result for the same call stays with that call.
-        return self._answered.get(call_id) or fit(call_id, self._rule)
+        if (wire := self._answered.get(call_id)) is not None:
+            return wire  # a second result for the same call stays with that call
+        wire = fit(call_id, self._rule)
+        return fit(synthetic(call_id), self._rule) if wire in self._used else wire
 
 
 def _is(text: str, alphabet: str, longest: int) -> bool:

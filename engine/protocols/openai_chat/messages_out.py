@@ -279,7 +279,6 @@ class Conversation:
     def _wire_id(self, call_id: str) -> str:
         """The call's id on the wire: one that the provider accepts, and unique though some models count anew each turn."""
         quirks = self._target.quirks
-        call_id = tool_ids.original(call_id)
         again = self._uses.get(call_id, 0)
         self._uses[call_id] = again + 1
         wire = tool_ids.synthetic(call_id, again) if again else call_id

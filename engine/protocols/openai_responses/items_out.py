@@ -175,7 +175,7 @@ class Items:
         self._out.append(item)
 
     def _call(self, call: ToolCall) -> None:
-        wire = self._wire_id(tool_ids.original(call.id))
+        wire = self._wire_id(call.id)
         custom = call.kind == "custom"
         item: JsonObject = {"type": "custom_tool_call" if custom else "function_call"}
         self._identify(item, call.item_id, "ctc_" if custom else "fc_")
@@ -204,7 +204,7 @@ class Items:
 
     def _result(self, result: ToolResult) -> None:
         output = self._output(result)
-        if waiting := self._waiting.get(tool_ids.original(result.call_id)):
+        if waiting := self._waiting.get(result.call_id):
             _, wire = waiting.pop(0)
             extra = result.extra if self._own else {}
             self._out.append({"type": self._open.pop(wire), **extra, "call_id": wire, "output": output})
