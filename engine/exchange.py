@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.llm.errors import GatewayError
-from engine.llm.messages import JsonObject, LLMResponse, Usage
+from engine.llm.messages import JsonObject, LLMResponse, Tool, Usage
 from engine.llm.protocol import StreamEncoder, Survey, Tapped, Target, WireProtocol
 from engine.llm.stream import StreamEvent
 from engine.policy.clients import ClientIdentity
@@ -23,6 +23,8 @@ from engine.providers.retries import RetryBudgets
 if TYPE_CHECKING:
     from engine.exports import Exports
     from engine.llm.returning import Seals
+    from engine.memory.conversations import Memory
+    from engine.memory.known import Known
     from engine.policy.decide import Case
     from engine.policy.model import Policy
     from engine.protocols.tool_checks import ToolCheckCache
@@ -168,6 +170,10 @@ class Exchange:
     body: JsonObject | None = None
     """The parsed request. Let go of while a provider answers (holding it costs half as much CPU again: the garbage
     collector walks it), and read anew from `raw` if another candidate needs it."""
+    known: Known | None = None
+    """The same, with what of it was worked on for an earlier request. Let go of with `body`."""
+    offered: tuple[Tool, ...] | None = None
+    """The tools that the request offers, once it has been decoded."""
     survey: Survey | None = None
     prefix: Look | None = None
     """What is warm for the prompt."""
@@ -248,6 +254,7 @@ class Services:
     sessions: Sessions
     tool_checks: ToolCheckCache
     prefixes: Prefixes
+    memory: Memory
     seals: Seals
     monotonic: Callable[[], float]
     now: Callable[[], datetime]

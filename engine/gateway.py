@@ -19,6 +19,7 @@ from engine.exchange import Exchange, Responder, Services, Simulated, Spend
 from engine.exports import Exports
 from engine.llm.protocol import WireProtocol
 from engine.llm.returning import Seals
+from engine.memory.conversations import Memory
 from engine.pipeline import Pipeline, compile_pipeline
 from engine.policy.budgets import start_of
 from engine.policy.clients import identify
@@ -125,6 +126,7 @@ class Gateway:
             sessions=Sessions(),
             tool_checks=ToolCheckCache(),
             prefixes=Prefixes(),
+            memory=Memory(),
             seals=Seals(_sealing_key(state, self.log)),
             monotonic=time.monotonic,
             now=_now,

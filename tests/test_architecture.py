@@ -21,6 +21,7 @@ RANK = {
     "providers": 1,
     "store": 1,
     "telemetry": 1,
+    "memory": 1,
     "exchange": 2,
     "exports": 3,
     "stages": 3,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import orjson
+
 Kind = Literal["tools", "settings", "system", "instructions", "message"]
 """`settings` are fields that are part of the prompt (an output schema, forced tools); `instructions` is what a client puts
 before the conversation by itself: the repository's rules, the environment."""
@@ -24,6 +26,10 @@ class Segments:
     """Parts of the request's own JSON, not copies: whoever keeps a `Segments` keeps the request."""
     marks: list[int] = field(default_factory=list)
     """Indexes of segments in which a breakpoint of the client stands."""
+    digests: list[int] = field(default_factory=list)
+    """A keyed 64-bit hash of each; empty until `measure`."""
+    sizes: list[int] = field(default_factory=list)
+    """Bytes of each; empty until `measure`."""
     blocks: list[int] = field(default_factory=list)
     """Content blocks of each segment, by which vendors count how far they look back."""
 
@@ -37,6 +43,16 @@ class Segments:
         """A breakpoint in the newest segment."""
         if self.kinds:
             self.marks.append(len(self.kinds) - 1)
+
+    def measure(self) -> None:
+        """Fill `digests` and `sizes`: once, for whoever comes first."""
+        if len(self.digests) == len(self.values):
+            return
+        dumps = orjson.dumps
+        for value in self.values[len(self.digests) :]:
+            data = dumps(value)
+            self.digests.append(hash(data))
+            self.sizes.append(len(data))
 
 
 def place(kinds: list[Kind], index: int) -> str:

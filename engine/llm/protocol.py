@@ -97,6 +97,19 @@ class Survey:
     """The request asks for a summary of the conversation to go on with (a compaction call)."""
 
 
+class Part(NamedTuple):
+    """How an element of a conversation hangs together with others: all that must be known to work on some of them alone."""
+
+    assistant: bool
+    """The model made it."""
+    says: bool = True
+    """It is seen in every protocol: a text, a call, a result. Reasoning is not."""
+    calls: tuple[str, ...] = ()
+    """Ids of the calls it makes."""
+    results: tuple[str, ...] = ()
+    """Ids of the calls it answers."""
+
+
 @dataclass(slots=True, frozen=True)
 class Target:
     """Where an encoded request will go: the chosen model, its provider, the protocol, and the quirks that hold there."""
@@ -180,12 +193,20 @@ class WireProtocol(Protocol):
     path: str
     """Appended to a provider's base URL (`/v1/messages`, `/responses`, `/chat/completions`)."""
 
+    conversation: str
+    """Field of a request that holds the conversation, as a list."""
+
     # ── as client adapter ──
     def survey(self, body: JsonObject) -> Survey:
         """One pass over a client's request. Raises ClientError, with the field's path, for a request that can't be one."""
 
     def segments(self, body: JsonObject) -> Segments:
         """The prompt of a surveyed request in the order in which providers read it. Never raises, changes nothing."""
+
+    def part(self, element: JsonObject) -> Part | None:
+        """How an element of the conversation hangs together with others; None for one that is read by more than its calls
+        (a tool that is offered, a call without an id, an empty message, what this protocol alone has).
+        """
 
     def decode_request(self, body: JsonObject) -> LLMRequest:
         """The request in neutral words. Raises ClientError. `body` is not changed."""

@@ -389,5 +389,5 @@ def _cache(section: Node | None, rules: tuple[KeepRule, ...], problems: list[Pro
         message = "no rule says which answers may be kept, so none is"
         hint = "cache: {rules: [{id: titles, when: ...}]}"
         problems.append(asked.problem("cache-response", message, hint=hint, level="warning", at_key=True))
-    more = {name: values[name] for name in ("ttl_seconds", "max_mib") if name in values}
+    more = {name: values[name] for name in ("ttl_seconds", "max_mib", "memory_mib") if name in values}
     return CacheSettings(**on, rules=rules, **more)

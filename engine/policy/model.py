@@ -96,6 +96,8 @@ class CacheSettings:
     """One of them must hold for a request's answer to be kept."""
     ttl_seconds: float = 3600.0
     max_mib: int = 64
+    memory_mib: int = 64
+    """How much is remembered of conversations, so that only what is new in them is worked on; 0 for nothing."""
 
     def keeps(self, facts: Mapping[str, Any]) -> str:
         """The rule by which the answer to such a request may be kept and told again; empty when it may not."""

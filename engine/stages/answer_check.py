@@ -26,6 +26,7 @@ from engine.llm.errors import ProviderError
 from engine.llm.messages import Block, Opaque, Refusal, StopReason, Text, Thinking, ToolCall, Usage
 from engine.llm.protocol import SSEEvent, StreamDecoder, StreamTap, Tapped, Target
 from engine.llm.stream import ArgumentsDelta, BlockStart, BlockStop, Failure, Finish, StreamEvent
+from engine.memory.known import Known
 from engine.policy.decision import Candidate
 from engine.protocols.tool_checks import OfferedTools
 from engine.stages.decode import parse
@@ -214,11 +215,16 @@ def answer_check(
     if exchange.calls is None:
         exchange.calls = CallTally()
 
+    known = exchange.known if exchange.known is not None and exchange.known.groups else None
+
     def tools() -> OfferedTools:
-        # Read anew, and only for an answer that calls: tools also come in the conversation, where a search has found them.
-        return services.tool_checks.get(
-            exchange.wire.decode_request(parse(exchange.raw)).tools, served=candidate.preserve
-        )
+        # Only for an answer that calls: tools also come in the conversation, where a search has found them.
+        offered = exchange.offered
+        if offered is None:
+            # Read anew where nothing is remembered: the parsed request is not held while a provider answers.
+            read = known if known is not None else Known(exchange.wire, parse(exchange.raw))
+            offered = exchange.offered = read.offered().tools
+        return services.tool_checks.get(offered, served=candidate.preserve)
 
     return AnswerCheck(
         tools, exchange.calls, whole=settings.hold == "answer" and spare, spare=spare, pliant=not candidate.preserve

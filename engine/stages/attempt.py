@@ -25,6 +25,8 @@ from engine.llm.protocol import StreamEncoder, Target, WireProtocol
 from engine.llm.replay import replay
 from engine.llm.returning import COMPACTION, FOREIGN, SUMMARY, Returning, refuses_state, returned
 from engine.llm.sealing import SealingDecoder, seal_response
+from engine.memory.known import Known
+from engine.memory.translation import translated
 from engine.policy.decision import Candidate
 from engine.protocols import compaction
 from engine.providers.heard import Heard
@@ -139,31 +141,41 @@ def _outgoing(
     exchange: Exchange, wire: WireProtocol, target: Target, candidate: Candidate, *, stream: bool
 ) -> tuple[JsonObject, list[str], _Translation]:
     """(request for the provider, losses, what is needed to read the answer). Lets go of the parsed request."""
-    body = exchange.body if exchange.body is not None else parse(exchange.raw)
-    exchange.body = None
     asked_stream = exchange.survey is not None and exchange.survey.stream
+    known = _known(exchange)
+    exchange.known = exchange.body = None
     if candidate.preserve:
-        outgoing = wire.rewrite(body, target)
+        outgoing = wire.rewrite(known.body, target)
         if asked_stream and not stream:
             outgoing = {**outgoing, "stream": False}
         # An encoder is needed only if the provider answers a stream request with one JSON document.
         encoder = exchange.wire.stream_encoder(model=candidate.model, answer_id=exchange.id) if asked_stream else None
         return outgoing, [], _Translation(encoder, None)
-    request = exchange.wire.decode_request(body)
-    del body
-    assert isinstance(target.take_back, Returning)
-    request = returned(request, target.take_back)
-    compacting = compaction.asked(request)
-    request = compaction.in_words(request, target.unpacked)
-    outgoing, losses = wire.encode_request(request, target)
+    compacting = False
+
+    def allowed(request: LLMRequest) -> LLMRequest:
+        nonlocal compacting
+        assert isinstance(target.take_back, Returning)
+        request = returned(request, target.take_back)
+        compacting = compacting or compaction.asked(request)
+        return compaction.in_words(request, target.unpacked)
+
+    outgoing, losses, slim = translated(known, wire, target, allowed)
+    exchange.offered = slim.tools
     if compacting:
         losses = [*losses, SUMMARY]
     outgoing["stream"] = stream
-    slim = replace(request, messages=())
     encoder = None
     if asked_stream:
-        encoder = exchange.wire.stream_encoder(model=request.model, answer_id=exchange.id, request=slim)
+        encoder = exchange.wire.stream_encoder(model=slim.model, answer_id=exchange.id, request=slim)
     return outgoing, losses, _Translation(encoder, slim, compacting=compacting)
+
+
+def _known(exchange: Exchange) -> Known:
+    """The parsed request; read anew for another attempt."""
+    if exchange.known is not None:
+        return exchange.known
+    return Known(exchange.wire, exchange.body if exchange.body is not None else parse(exchange.raw))
 
 
 def _headers(

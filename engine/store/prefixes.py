@@ -17,8 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-import orjson
-
 from engine.llm.catalogue import PromptCache, Rate
 from engine.llm.messages import Usage
 from engine.llm.prefix import Kind, Segments, place
@@ -147,7 +145,8 @@ class Prefixes:
 
         `marking`: breakpoints will be set if the client set none.
         """
-        digests, ends = _digest(segments)
+        segments.measure()
+        digests, ends = segments.digests, list(accumulate(segments.sizes))
         blocks = list(accumulate(segments.blocks))
         look = Look(session, None, segments.kinds, digests, ends, blocks, segments.marks, 0, now)
         if not session:
@@ -317,20 +316,6 @@ class Prefixes:
             return None
         at = min(look.common, len(look.kinds) - 1)
         return Break(place(look.kinds, at), lost[1], lost[0])
-
-
-def _digest(segments: Segments) -> tuple[list[int], list[int]]:
-    """(hash of each segment, bytes up to its end)."""
-    dumps = orjson.dumps
-    digests: list[int] = []
-    ends: list[int] = []
-    end = 0
-    for value in segments.values:
-        data = dumps(value)
-        end += len(data)
-        digests.append(hash(data))
-        ends.append(end)
-    return digests, ends
 
 
 def _common(old: list[int], new: list[int]) -> int:

@@ -122,7 +122,7 @@ def _budget(reasoning: Reasoning, max_tokens: int, losses: set[str]) -> JsonObje
             losses.add("thinking.budget")
     else:
         word = nearest(reasoning.effort or "high", _OWN_EFFORTS)
-        budget = min(_BUDGETS[word], max(max_tokens * 3 // 4, _SMALLEST_BUDGET))
+        budget = min(_BUDGETS.get(word, _BUDGETS["high"]), max(max_tokens * 3 // 4, _SMALLEST_BUDGET))
     return _shown({"type": "enabled", "budget_tokens": budget}, reasoning)
 
 

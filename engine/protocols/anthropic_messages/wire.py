@@ -10,7 +10,7 @@ from engine.llm.catalogue import Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse
 from engine.llm.prefix import Segments
-from engine.llm.protocol import StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
+from engine.llm.protocol import Part, StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
 from engine.protocols.anthropic_messages import errors, responses
 from engine.protocols.anthropic_messages.marks import with_long_marks, with_marks
 from engine.protocols.anthropic_messages.request_in import decode_request
@@ -21,6 +21,7 @@ from engine.protocols.anthropic_messages.stream_in import Decoder
 from engine.protocols.anthropic_messages.stream_out import PING, Encoder
 from engine.protocols.anthropic_messages.survey import survey
 from engine.protocols.anthropic_messages.tap import Tap
+from engine.protocols.anthropic_messages.turns import part
 from engine.protocols.anthropic_messages.words import NAME, PATH, VERSION
 
 
@@ -29,12 +30,16 @@ class AnthropicMessages:
 
     name = NAME
     path = PATH
+    conversation = "messages"
 
     def survey(self, body: JsonObject) -> Survey:
         return survey(body)
 
     def segments(self, body: JsonObject) -> Segments:
         return segments(body)
+
+    def part(self, element: JsonObject) -> Part | None:
+        return part(element)
 
     def decode_request(self, body: JsonObject) -> LLMRequest:
         return decode_request(body)

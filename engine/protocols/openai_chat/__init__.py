@@ -14,13 +14,14 @@ from engine.llm.catalogue import Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse
 from engine.llm.prefix import Segments
-from engine.llm.protocol import StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
+from engine.llm.protocol import Part, StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
 from engine.protocols.model_list import openai_models
 from engine.protocols.openai_chat import answer_in, answer_out, errors, request_in, request_out, survey, tap
 from engine.protocols.openai_chat.fields import NAME
 from engine.protocols.openai_chat.rewrite import rewrite
 from engine.protocols.openai_chat.segments import segments
 from engine.protocols.openai_chat.stream_in import ChatStreamDecoder
+from engine.protocols.openai_chat.turns import part
 
 __all__ = ["OpenAIChat"]
 
@@ -32,12 +33,16 @@ class OpenAIChat:
 
     name = NAME
     path = "/chat/completions"
+    conversation = "messages"
 
     def survey(self, body: JsonObject) -> Survey:
         return survey.survey(body)
 
     def segments(self, body: JsonObject) -> Segments:
         return segments(body)
+
+    def part(self, element: JsonObject) -> Part | None:
+        return part(element)
 
     def decode_request(self, body: JsonObject) -> LLMRequest:
         return request_in.decode_request(body)

@@ -9,13 +9,14 @@ from engine.llm.catalogue import Provider, Quirks
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.messages import JsonObject, LLMRequest, LLMResponse
 from engine.llm.prefix import Segments
-from engine.llm.protocol import StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
+from engine.llm.protocol import Part, StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
 from engine.protocols.model_list import openai_models
 from engine.protocols.openai_responses import answer_in, answer_out, errors, request_in, request_out, tap
 from engine.protocols.openai_responses.segments import segments
 from engine.protocols.openai_responses.stream_in import Decoder
 from engine.protocols.openai_responses.stream_out import Encoder, encode_stream_error
 from engine.protocols.openai_responses.survey import survey
+from engine.protocols.openai_responses.turns import part
 from engine.protocols.openai_responses.words import NAME, PATH
 
 _COMMENT = b": keep-alive\n\n"
@@ -26,6 +27,7 @@ class OpenAIResponses:
 
     name = NAME
     path = PATH
+    conversation = "input"
 
     def survey(self, body: JsonObject) -> Survey:
         """See `WireProtocol.survey`."""
@@ -34,6 +36,10 @@ class OpenAIResponses:
     def segments(self, body: JsonObject) -> Segments:
         """See `WireProtocol.segments`."""
         return segments(body)
+
+    def part(self, element: JsonObject) -> Part | None:
+        """See `WireProtocol.part`."""
+        return part(element)
 
     def decode_request(self, body: JsonObject) -> LLMRequest:
         """See `WireProtocol.decode_request`."""

@@ -7,7 +7,7 @@ from typing import Any
 from engine.llm.messages import JsonObject
 from engine.llm.prefix import Kind, Segments
 
-_INJECTED = ("<environment_context>", "<user_instructions>", "# AGENTS.md")
+INJECTED = ("<environment_context>", "<user_instructions>", "# AGENTS.md")
 """How texts begin that agents put before the conversation by themselves."""
 
 
@@ -45,4 +45,4 @@ def _leading(item: Any) -> Kind:
     content = item.get("content")
     texts = [content] if isinstance(content, str) else [p.get("text") for p in content or () if isinstance(p, dict)]
     told = [text for text in texts if isinstance(text, str)]
-    return "instructions" if told and all(text.startswith(_INJECTED) for text in told) else "message"
+    return "instructions" if told and all(text.startswith(INJECTED) for text in told) else "message"

@@ -1,0 +1,202 @@
+"""Conversations that requests go on with, found again by their bytes.
+
+An element is remembered as the text that it has in a request without needless spaces, a comma behind it: `{"role":…},`. Where
+a request has exactly these bytes at the place of an element, that element is what it says, so it need not be parsed. The
+text between is cut out and a word that nobody can guess put there; if it is not found afterwards at the beginning of the
+conversation, the bytes meant something else, and the request is read whole. Clients that write spaces are read whole, too.
+"""
+
+from __future__ import annotations
+
+import secrets
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from engine.llm.errors import ClientError
+from engine.llm.messages import JsonObject
+from engine.llm.protocol import Part, WireProtocol
+from engine.memory.groups import Group, form
+from engine.memory.known import Known
+
+LEAST = 16 * 1024
+"""Bytes of a request below which there is nothing to gain."""
+
+MIB = 1024 * 1024
+_MOST_THREADS = 8
+"""Conversations that begin alike (sub-agents, other paths of one session) that are told apart."""
+
+_HEAD = 512
+_KEPT_BACK = 2
+"""Turns at the end that stay out of groups, beside the one that is new: breakpoints are set there."""
+
+_OVERHEAD = 1500
+"""Bytes of a group beside its texts, about (measured)."""
+
+Parse = Callable[[bytes], JsonObject]
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """A conversation as of one of its requests."""
+
+    pieces: list[bytes]
+    elements: list[Any]
+    parts: list[Part | None]
+    groups: list[Group]
+    contexts: list[Any] = field(default_factory=list)
+    """What groups have been translated for; shared by the threads of a conversation."""
+    stuck: int = 0
+    """Elements up to which no group could be formed: not tried again."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, about: the texts, their parsed form, and what was made of them."""
+        return 2 * sum(map(len, self.pieces)) + sum(_OVERHEAD + group.held for group in self.groups)
+
+
+class Memory:
+    """Conversations of all clients, bounded by their size; those longest unused go first."""
+
+    def __init__(self, *, least: int = LEAST) -> None:
+        """Requests of fewer bytes than `least` are neither remembered nor looked for."""
+        self._least = least
+        self._threads: OrderedDict[tuple[str, str, bytes], list[Thread]] = OrderedDict()
+        self._sizes: dict[tuple[str, str, bytes], int] = {}
+        self._word = secrets.token_hex(16)
+        self.size = 0
+        """Bytes held, about."""
+        self.reused = 0
+        """Bytes of requests that were not parsed again."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._threads.values()))
+
+    def read(self, wire: WireProtocol, raw: bytes, parse: Parse, *, session: str, most: int) -> Known:
+        """The request in `raw`. Raises what `parse` raises. `most`: bytes that may be remembered, 0 for nothing."""
+        opening = f'"{wire.conversation}":['.encode()
+        start = raw.find(opening) + len(opening) if most and len(raw) >= self._least else 0
+        if start < len(opening):
+            if not most:
+                self._clear()
+            return Known(wire, parse(raw))
+        key = (wire.name, session, raw[start : start + _HEAD])
+        thread, count, at = self._longest(key, raw, start)
+        body = None
+        if thread is not None:
+            body = self._spliced(wire, raw[:start], raw[at:], thread.elements[:count], parse)
+            self.reused += at - start if body is not None else 0
+        if body is None:
+            thread, count, body = None, 0, parse(raw)
+        elements = body.get(wire.conversation)
+        if not isinstance(elements, list) or not elements or not _compact(elements[0], raw, start):
+            return Known(wire, body)
+        grown = _grown(wire, elements, thread, count)
+        if grown is None:
+            return Known(wire, body)
+        self._keep(key, thread, count, grown, most)
+        return Known(wire, body, tuple(grown.groups), grown.parts, grown.contexts)
+
+    def _longest(self, key: tuple[str, str, bytes], raw: bytes, start: int) -> tuple[Thread | None, int, int]:
+        """(thread that shares most with the request, how many elements, where they end)."""
+        found: tuple[Thread | None, int, int] = (None, 0, start)
+        for thread in self._threads.get(key, ()):
+            count, at = 0, start
+            for piece in thread.pieces:
+                if not raw.startswith(piece, at):
+                    break
+                at += len(piece)
+                count += 1
+            if at > found[2]:
+                found = (thread, count, at)
+        return found
+
+    def _spliced(
+        self, wire: WireProtocol, before: bytes, behind: bytes, known: list[Any], parse: Parse
+    ) -> JsonObject | None:
+        """The request whose text is `before`, the text of the elements `known`, and `behind`; None if it is another."""
+        try:
+            body = parse(b'%b"%b",%b' % (before, self._word.encode(), behind))
+        except ClientError:
+            return None  # the whole is wrong in the same way, and says where
+        elements = body.get(wire.conversation)
+        if not isinstance(elements, list) or not elements or elements[0] != self._word:
+            return None
+        body[wire.conversation] = known + elements[1:]
+        return body
+
+    def _keep(self, key: tuple[str, str, bytes], old: Thread | None, count: int, grown: Thread, most: int) -> None:
+        threads = self._threads.setdefault(key, [])
+        self._threads.move_to_end(key)
+        if old is not None and old in threads and count >= (old.groups[-1].end if old.groups else 0):
+            threads.remove(old)
+        threads.append(grown)
+        del threads[:-_MOST_THREADS]
+        size = sum(thread.size for thread in threads)
+        self.size += size - self._sizes.get(key, 0)
+        self._sizes[key] = size
+        while self.size > most:
+            gone, _ = self._threads.popitem(last=False)
+            self.size -= self._sizes.pop(gone)
+
+    def _clear(self) -> None:
+        self._threads.clear()
+        self._sizes.clear()
+        self.size = 0
+
+
+def _compact(element: Any, raw: bytes, start: int) -> bool:
+    return isinstance(element, dict) and raw.startswith(orjson.dumps(element), start)
+
+
+def _grown(wire: WireProtocol, elements: list[Any], old: Thread | None, count: int) -> Thread | None:
+    """The thread of a request that shares `count` elements with `old`; None for what is no conversation."""
+    new = elements[count:]
+    if not all(isinstance(element, dict) for element in new):
+        return None
+    pieces = [orjson.dumps(element) + b"," for element in new]
+    parts = [wire.part(element) for element in new]
+    if old is None:
+        return Thread(pieces, elements, parts, [])
+    groups = [group for group in old.groups if group.end <= count]
+    stuck = old.stuck if old.stuck <= count else 0
+    grown = Thread(old.pieces[:count] + pieces, elements, old.parts[:count] + parts, groups, old.contexts, stuck)
+    _group(wire, grown, count)
+    return grown
+
+
+def _group(wire: WireProtocol, thread: Thread, count: int) -> None:
+    """Makes a group of what lies behind within the first `count` elements."""
+    bounds = _bounds(thread.parts)
+    last = min(bisect_right(bounds, count) - 1, len(bounds) - 1 - _KEPT_BACK)
+    if last < 1:
+        return
+    start = thread.groups[-1].end if thread.groups else bounds[0]
+    end = bounds[last]
+    if end <= start or thread.stuck > start or any(p is None or p.assistant for p in thread.parts[: bounds[0]]):
+        return
+    group = form(wire, thread.elements, thread.parts, slice(start, end), thread.groups)
+    if group is None:
+        thread.stuck = end
+    else:
+        thread.groups.append(group)
+
+
+def _bounds(parts: list[Part | None]) -> list[int]:
+    """Where the model begins to speak after somebody else has."""
+    found: list[int] = []
+    other = False
+    for index, part in enumerate(parts):
+        if part is None:
+            other = False
+        elif part.assistant:
+            if other:
+                found.append(index)
+            other = False
+        else:
+            other = True
+    return found
