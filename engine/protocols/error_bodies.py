@@ -133,6 +133,8 @@ def classify(status: int, body: ErrorBody) -> Meaning:
             return "server_error"
         case 3:
             return "broken"  # a redirect, which is not followed
+    if isinstance((body.value or {}).get("detail"), list):
+        return "invalid_request"  # what a validator found in the request
     return _LOOSE_TYPES.get(body.type.lower(), "server_error")
 
 
@@ -153,6 +155,8 @@ _TRY_AGAIN = re2.compile(r"(?i)(?:try again|retry) (?:in|after) (\d+(?:\.\d+)?)\
 _UNIT = {"second": "s", "seconds": "s", "minute": "m", "minutes": "m"}
 _PER_DAY = re2.compile(r"(?i)per.?day|daily|\bmonth")
 _SHORT_WAIT = 120.0
+_ALONE = re2.compile(r"(?i)request too large")
+"""One request over a limit of tokens per minute: waiting never helps."""
 
 _CODES: Mapping[str, Meaning] = {
     "context_length_exceeded": "context_length",
@@ -216,7 +220,7 @@ _WORDINGS: tuple[tuple[Meaning, frozenset[int], Any], ...] = (
         re2.compile(
             r"(?i)prompt (?:is )?too long|(?:maximum|max) context|context.?length|context.?(?:window|size|limit)"
             r"|too many (?:input |prompt )?tokens|input is too long|messages is too long|request too large|input tokens? exceed"
-            r"|tokens? exceeds? the|token limit (?:reached|exceeded)|reduce the length"
+            r"|tokens? exceeds? the|token count.{0,20} exceeds|token limit (?:reached|exceeded)|reduce the length"
         ),
     ),
     (
@@ -309,8 +313,8 @@ _SHOWN: Mapping[Meaning, str] = {
 def _corrected(meaning: Meaning, status: int, body: ErrorBody) -> Meaning:
     """Where the same words mean different things: by the status beside them, or by how long to wait."""
     match meaning:
-        case "rate_limit" if status == 413:
-            return "context_length"  # one request over a per-minute token limit: waiting never helps
+        case "rate_limit" if status == 413 or _ALONE.search(body.message):
+            return "context_length"
         case "rate_limit" if _PER_DAY.search(body.message) and (body.wait is None or body.wait > _SHORT_WAIT):
             return "quota"
         case "quota" if status == 429 and body.wait is not None and body.wait <= _SHORT_WAIT:

@@ -308,6 +308,8 @@ def _json_answer(raw: bytes, kind: str) -> JsonObject:
     except orjson.JSONDecodeError:
         what = "an empty body" if not raw.strip() else f"{kind or 'something'} that is not JSON"
         raise ProviderError(f"the provider answered with {what}", meaning="broken", in_stream=True) from None
+    if isinstance(parsed, list) and parsed and isinstance(parsed[0], dict) and "error" in parsed[0]:
+        parsed = parsed[0]  # some vendors put their errors in a list
     if not isinstance(parsed, dict):
         raise ProviderError("the provider's answer is not a JSON object", meaning="broken", in_stream=True)
     return parsed

@@ -169,7 +169,7 @@ def error_in(body: Any) -> ProviderError | None:
         held = first
     elif isinstance(choices, list) or body.get("object") == "chat.completion.chunk":
         return None
-    elif body.get("errors") or body.get("detail") or body.get("message") or body.get("object") == "error":
+    elif body.get("object") == "error" or any(body.get(key) for key in ("errors", "detail", "message", "fault")):
         held = body
     else:
         return broken("the provider's answer holds no choices")

@@ -423,7 +423,7 @@ def read_chunk(event: SSEEvent) -> tuple[JsonObject | None, JsonObject | None, P
         held = value
     elif choice is not None and choice.get("error"):
         held = choice
-    elif "choices" not in value and (value.get("object") == "error" or value.get("errors") or value.get("detail")):
+    elif "choices" not in value and _is_error(value):
         held = value
     elif choice is not None and "text" in choice and not choice.keys() & {"delta", "message"}:
         return None, None, broken("the provider answers in the form of plain completions, which is not Chat's")
@@ -432,6 +432,13 @@ def read_chunk(event: SSEEvent) -> tuple[JsonObject | None, JsonObject | None, P
     seen = error_bodies.from_value(held)
     error = error_bodies.provider_error(0, event.data.encode(), {}, protocol=NAME, in_stream=True, read_as=seen)
     return value, choice, error
+
+
+def _is_error(value: JsonObject) -> bool:
+    """Whether a chunk without choices is an error without a wrapper around it."""
+    if value.get("object") == "error" or value.get("errors") or value.get("detail") or value.get("fault"):
+        return True
+    return isinstance(value.get("message"), str) and bool(value.get("type") or value.get("code"))
 
 
 def first_choice(value: JsonObject) -> JsonObject | None:

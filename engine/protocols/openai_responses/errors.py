@@ -79,8 +79,9 @@ def failed(error: GatewayError) -> JsonObject:
     if code == "model_not_found" or not isinstance(error, ProviderError | InternalError):
         code = _REFUSED  # agents read no other permanent code here
     message = error.message
-    if code == "rate_limit_exceeded" and error.retry_after is not None and not _TRY_AGAIN.search(message):
-        message = f"{message.rstrip('.')}. Please try again in {error.retry_after:g}s."
+    if code == "rate_limit_exceeded" and not _TRY_AGAIN.search(message):
+        wait = _DEFAULT_WAIT if error.retry_after is None else error.retry_after
+        message = f"{message.rstrip('.')}. Please try again in {wait:g}s."  # agents read the time from the words
     return {"code": code, "message": message}
 
 
