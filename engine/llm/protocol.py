@@ -239,6 +239,9 @@ class WireProtocol(Protocol):
         With `newest` it has some, and gets one more, after the newest message.
         """
 
+    def with_mark_at(self, body: JsonObject, message: int) -> JsonObject:
+        """A provider's request with one more breakpoint, after that message of the conversation, where the protocol has such."""
+
     def with_long_marks(self, body: JsonObject) -> JsonObject:
         """The same breakpoints; those before the conversation ask for the longer time."""
 

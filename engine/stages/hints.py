@@ -1,7 +1,9 @@
 """What is added to a request for the provider's prompt cache: named changes, recorded with the attempt.
 
 Breakpoints, where the client set none and the prompt is likely to come again, or one more where it marks what stands before
-the conversation and lets that grow unmarked, as long as the vendor takes one; the longer time for those before the conversation, where its pauses make that pay; the session's name, which brings its requests to one cache.
+the conversation and lets that grow unmarked, as long as the vendor takes one; one where the request before ended, if so many
+calls came since then that the vendor would not look back so far; the longer time for those before the conversation, where its
+pauses make that pay; the session's name, which brings its requests to one cache.
 What the client set stays where it is. `cache: {prefix: off}` in the policy, or a row without `cache`, keeps all of it away.
 """
 
@@ -41,6 +43,12 @@ def with_hints(exchange: Exchange, services: Services, wire: WireProtocol, targe
         elif 0 < given < cache.most_marks and survey.turns and exchange.prefix.marked_head_only:
             body, before = wire.with_marks(body, most=1, newest=True), body
             hints += ["newest"] if body is not before else []
+        far = exchange.prefix.bridges.get(target.model.ref, 0)
+        if far and given + len(hints) < cache.most_marks and wire is exchange.wire:
+            # Segments of the conversation are its messages, one for one, and the last ones.
+            message = far - 1 - (len(exchange.prefix.kinds) - len(body["messages"]))
+            body, before = wire.with_mark_at(body, message), body
+            hints += ["bridge"] if body is not before else []
         rate = exchange.policy.rates.get(target.model.ref)
         spent = exchange.facts["session"]["cost_usd"]
         if (given or hints) and services.prefixes.long_pays(exchange.prefix, target.model.ref, cache, rate, spent):

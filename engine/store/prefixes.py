@@ -101,6 +101,9 @@ class Look:
     warm: dict[str, int] = field(default_factory=dict)
     """`provider/name` → tokens that are expected to be read from its cache; models with none are absent."""
     broken: Break | None = None
+    bridges: dict[str, int] = field(default_factory=dict)
+    """`provider/name` → segments of a prefix that it has, and finds only from one more breakpoint at its end: the client's own
+    stand too far behind, for vendors count back over some blocks only, and parallel calls are many."""
 
     @property
     def head(self) -> int:
@@ -157,7 +160,7 @@ class Prefixes:
                 look.chain, look.common = chain, common
         marks = _sent(look, marking=marking, newest=marking and look.marked_head_only)
         for ref, entries in look.chain.entries.items() if look.chain else ():
-            tokens = self._warm(ref, entries, rules(ref), look, marks)
+            tokens = self._bridged(ref, entries, rules(ref), look, marks)
             if tokens:
                 look.warm[ref] = tokens
         if look.chain is None and look.head + 1 < len(look.kinds):
@@ -171,6 +174,8 @@ class Prefixes:
     def note(self, look: Look, ref: str, cache: PromptCache, usage: Usage | None, *, hints: Sequence[str] = ()) -> None:
         """The request was answered by `ref` with that usage; `hints` were added to it (`engine.stages.hints`)."""
         marks = _sent(look, marking="marks" in hints, newest="newest" in hints)
+        if "bridge" in hints:
+            marks = [*marks, look.bridges[ref] - 1]
         long = "long" in hints
         chain = self._continue(look, cache)
         self._restored.pop(look.key, None)
@@ -248,6 +253,19 @@ class Prefixes:
         kept = self._kept.get(ref, 1.0)
         best = best * kept if kept < _NEARLY else best  # what comes and goes by chance is no trend
         return cache.kept(int(best))
+
+    def _bridged(self, ref: str, entries: list[_Entry], cache: PromptCache, look: Look, marks: Sequence[int]) -> int:
+        """What is warm, with one breakpoint more where a client has one to spare and that finds more."""
+        tokens = self._warm(ref, entries, cache, look, marks)
+        room = cache.most_marks - len(set(marks))
+        if cache.kind != "marks" or not look.marks or room <= 0:
+            return tokens
+        alive = [e.count for e in entries if e.until > look.at and look.head < e.count <= look.common]
+        far = max((count for count in alive if not look.reaches(count, marks, cache.lookback)), default=0)
+        if not far or (found := self._warm(ref, entries, cache, look, [*marks, far - 1])) <= tokens:
+            return tokens
+        look.bridges[ref] = far
+        return found
 
     def _from_heads(self, look: Look, rules: Rules, marks: Sequence[int]) -> None:
         """Tools and system that another conversation left in a cache."""

@@ -62,6 +62,39 @@ async def test_breakpoints_make_the_next_turn_cheap(protocol: str, ask: Any, hin
     assert events[2]["cachedInputTokens"] > 0.8 * events[1]["inputTokens"]
 
 
+def parallel(turns: int, calls: int) -> dict[str, Any]:
+    """As Claude Code marks it: system and newest message. The newest turn has so many calls and their results."""
+    asked = messages(turns, mark="system")
+    said = asked["messages"]
+    if turns:
+        said[-2]["content"] = [{"type": "tool_use", "id": f"c{n}", "name": "bash", "input": {}} for n in range(calls)]
+        said[-1]["content"] = [{"type": "tool_result", "tool_use_id": f"c{n}", "content": "r"} for n in range(calls)]
+    newest = said[-1]["content"] if turns else [{"type": "text", "text": "start " * 900}]
+    said[-1]["content"] = [*newest[:-1], {**newest[-1], "cache_control": {"type": "ephemeral"}}]
+    if turns:
+        said[0]["content"] = [{"type": "text", "text": "start " * 900}]
+    return asked
+
+
+@pytest.mark.parametrize(("calls", "hints"), [(8, None), (15, ["bridge"])])
+async def test_many_parallel_calls_do_not_lose_the_prompt_before_them(calls: int, hints: Any) -> None:
+    """A breakpoint where the request before ended finds it; the client's own stay, and are enough for few calls."""
+    async with Emulator(models={"m": Model(context=200_000)}) as emu:
+        text = policy(Behind("first", emu.url, ("anthropic-messages",), {"cache": MARKS}))
+        async with spine(text, env={"FIRST_KEY": emu.key}) as gate:
+            events = []
+            for turn in range(2):
+                answer = await gate.ask("anthropic-messages", parallel(turn, calls), headers=SESSION)
+                assert answer.status == 200, answer.body
+                events.append(await gate.event(answer.headers["x-sbgw-event"]))
+    first, second = events
+    assert second["attempts"][0].get("hints") == hints
+    assert second["cachedInputTokens"] == first["cacheWriteTokens"]
+    assert second["facts"]["session"]["warm"]["first/m"] == pytest.approx(second["cachedInputTokens"], rel=0.02)
+    marked = [b for m in emu.requests[-1].body["messages"] for b in m["content"] if "cache_control" in b]
+    assert len(marked) == (2 if hints else 1)
+
+
 async def test_a_question_that_does_not_come_again_is_not_marked() -> None:
     """Nor is anything under a policy that keeps off prompt caches."""
     async with Emulator(models={"m": Model(context=200_000)}) as emu:

@@ -16,7 +16,9 @@ from engine.store.prefixes import MAX_SESSIONS, Look, Prefixes, warm_facts
 MARKS = PromptCache(kind="marks", long_seconds=3600, minimum=512)
 AUTOMATIC = PromptCache(kind="automatic", step=128)
 NOTHING = PromptCache()
-RULES = {"a/marks": MARKS, "b/auto": AUTOMATIC, "c/none": NOTHING}
+FULL = PromptCache(kind="marks", long_seconds=3600, minimum=512, most_marks=2)
+"""Two breakpoints at most, which the client has set."""
+RULES = {"a/marks": MARKS, "a/full": FULL, "b/auto": AUTOMATIC, "c/none": NOTHING}
 RATE = Rate(4.0, 20.0, 0.2, 5.0, 8.0)
 
 
@@ -144,23 +146,31 @@ def test_breakpoints_find_only_what_ended_near_them() -> None:
     talk.ask(prompt(0), 0)
     assert talk.look(prompt(1, marks=False), 1).warm == {}
     assert talk.look(prompt(1, marks=False), 1, marking=True).warm
-    far = talk.look(prompt(40), 1).warm["a/marks"]
+    full = Talk("a/full")
+    full.ask(prompt(0), 0)
+    far = full.look(prompt(40), 1).warm["a/full"]
     assert 0 < far < tokens(prompt(0))
 
 
 @pytest.mark.parametrize(("calls", "found"), [(4, True), (9, True), (10, False), (30, False)])
 def test_vendors_look_back_over_blocks(calls: int, found: bool) -> None:
     """Parallel calls are many blocks in two messages: 9 calls and their results, and the text before them, are 19 and the mark's own."""
-    talk = Talk("a/marks")
-    talk.ask(before := prompt(1), 0)
+    talk, full = Talk("a/marks"), Talk("a/full")
+    for one in (talk, full):
+        one.ask(before := prompt(1), 0)
     body = prompt(2)
     said, came = body["messages"][-2:]
     said["content"] += [{"type": "tool_use", "id": f"c{n}", "name": "tool0", "input": {}} for n in range(calls)]
     came["content"] = [{"type": "tool_result", "tool_use_id": f"c{n}", "content": "r"} for n in range(calls)]
     came["content"][-1]["cache_control"] = {"type": "ephemeral"}
-    warm = talk.look(body, 1).warm["a/marks"]
+    warm = full.look(body, 1).warm["a/full"]
     assert (warm == tokens(before)) is found
     assert warm > 512, "tools and system have a mark of their own"
+    look = talk.look(body, 1)
+    assert look.warm["a/marks"] == tokens(before), "one breakpoint more finds it, where there is room for one"
+    assert bool(look.bridges) is not found
+    talk.ask(body, 1, hints=("bridge",) if look.bridges else ())
+    assert talk.look(prompt(3), 2).broken is None
 
 
 MOVES: list[tuple[str, Any, str]] = [

@@ -21,6 +21,15 @@ def with_marks(body: JsonObject, *, most: int, newest: bool = False) -> JsonObje
     return marked
 
 
+def with_mark_at(body: JsonObject, message: int) -> JsonObject:
+    """`body` with one more breakpoint, after its message of that index. The same object when there is none to mark there."""
+    if not 0 <= message < len(body["messages"]):
+        return body
+    marked = dict(body)
+    _mark_message(marked, message)
+    return marked if marked["messages"] is not body["messages"] else body
+
+
 def with_long_marks(body: JsonObject) -> JsonObject:
     """`body` with the breakpoints in tools and system asking for the longer time. None is moved; `body` is not changed.
 

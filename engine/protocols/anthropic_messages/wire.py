@@ -12,7 +12,7 @@ from engine.llm.messages import JsonObject, LLMRequest, LLMResponse
 from engine.llm.prefix import Segments
 from engine.llm.protocol import Part, StreamDecoder, StreamEncoder, StreamTap, Survey, Tapped, Target
 from engine.protocols.anthropic_messages import errors, responses
-from engine.protocols.anthropic_messages.marks import with_long_marks, with_marks
+from engine.protocols.anthropic_messages.marks import with_long_marks, with_mark_at, with_marks
 from engine.protocols.anthropic_messages.request_in import decode_request
 from engine.protocols.anthropic_messages.request_out import encode_request
 from engine.protocols.anthropic_messages.rewrite import rewrite
@@ -68,6 +68,9 @@ class AnthropicMessages:
 
     def with_marks(self, body: JsonObject, *, most: int, newest: bool = False) -> JsonObject:
         return with_marks(body, most=most, newest=newest)
+
+    def with_mark_at(self, body: JsonObject, message: int) -> JsonObject:
+        return with_mark_at(body, message)
 
     def with_long_marks(self, body: JsonObject) -> JsonObject:
         return with_long_marks(body)

@@ -75,6 +75,11 @@ class OpenAIChat:
         del most, newest
         return body
 
+    def with_mark_at(self, body: JsonObject, message: int) -> JsonObject:
+        """As it is, see `with_marks`."""
+        del message
+        return body
+
     def with_long_marks(self, body: JsonObject) -> JsonObject:
         """As it is, see `with_marks`."""
         return body

@@ -81,6 +81,11 @@ class OpenAIResponses:
         del most, newest
         return body
 
+    def with_mark_at(self, body: JsonObject, message: int) -> JsonObject:
+        """As it is, see `with_marks`."""
+        del message
+        return body
+
     def with_long_marks(self, body: JsonObject) -> JsonObject:
         """As it is, see `with_marks`."""
         return body
