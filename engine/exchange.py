@@ -272,3 +272,9 @@ class Services:
     traces: TraceStore | None = None
     answers: AnswerStore | None = None
     """Both None where there is no folder for them."""
+
+
+def looks_for_secrets(exchange: Exchange) -> bool:
+    """Whether a policy asks how many secrets the request holds: the one that serves, or the one that watches."""
+    shadow = exchange.shadow
+    return exchange.policy.reads_secrets or (shadow is not None and shadow.policy.reads_secrets)

@@ -55,7 +55,7 @@ class Recorded:
         from engine.policy.recall import FactsBroken, recall
 
         try:
-            found, missing = recall(self.recorded, policy.signals)
+            found, missing = recall(self.recorded, policy.signals, policy.reads)
         except FactsBroken as error:
             fail(f"{self.title} can't be explained: {error}", code=PROBLEMS)
         if missing:

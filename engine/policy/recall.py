@@ -32,10 +32,14 @@ class FactsBroken(ValueError):
     """Facts that no policy can be asked about; the text names the field, never its value."""
 
 
-def recall(recorded: Any, signals: Iterable[str]) -> tuple[Facts, tuple[str, ...]]:
+def _any(_fact: str) -> bool:
+    return True
+
+
+def recall(recorded: Any, signals: Iterable[str], reads: Callable[[str], bool] = _any) -> tuple[Facts, tuple[str, ...]]:
     """Complete facts, and the dotted names of those that were filled in with defaults; `signals` are the policy's.
 
-    What is complete already is not copied. Raises FactsBroken.
+    Only what the policy `reads` is named: it can be wrong about nothing else. What is complete already is not copied. Raises FactsBroken.
     """
     if not isinstance(recorded, dict) or not recorded:
         raise FactsBroken("there are no facts")
@@ -51,7 +55,7 @@ def recall(recorded: Any, signals: Iterable[str]) -> tuple[Facts, tuple[str, ...
         if type(have) is not dict:
             raise FactsBroken(f"{section} is no mapping")
         absent = [name for name in fields.defaults if name not in have]
-        missing += [f"{section}.{name}" for name in absent]
+        missing += [named for name in absent if reads(named := f"{section}.{name}")]
         whole[section] = _typed(section, {**have, **{name: _fresh(fields.defaults[name]) for name in absent}}, fields)
     own = recorded.get("signals") or {}
     unknown = [name for name in signals if type(own.get(name)) is not bool]

@@ -153,7 +153,7 @@ class Replay:
     def take(self, record: Record) -> tuple[Verdict, Change | None]:
         """The same, with the change if there is one."""
         try:
-            facts, missing = recall(record.facts, self.new.policy.signals)
+            facts, missing = recall(record.facts, self.new.policy.signals, self.new.policy.reads)
         except FactsBroken as error:
             self.unknown[str(error)] += 1
             return "unknown", None

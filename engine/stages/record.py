@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from engine import __version__
-from engine.exchange import Attempt, Exchange, Services
+from engine.exchange import Attempt, Exchange, Services, looks_for_secrets
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey, Tapped
 from engine.policy.availability import availability_json
+from engine.policy.decision import Facts
 from engine.policy.violations import tags, violations
 from engine.stages import tape
 from engine.stages.bill import Bill, bill
@@ -17,6 +18,7 @@ from engine.stages.kept import land
 from engine.stages.stage import Stage
 from engine.store.cleaning import cleaned
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of, violation_json
+from engine.telemetry.trace_context import parent_of
 
 _LONGEST_TOOL = 64
 """Characters kept of a tool's name; the vendors allow 64 to 128."""
@@ -88,6 +90,7 @@ def _origin(exchange: Exchange) -> dict[str, Any]:
         "requested_model": exchange.survey.model if exchange.survey else "",
         "policy": exchange.policy.label,
         "gateway_version": __version__,
+        "trace_parent": parent_of(exchange.headers.get("traceparent", "")),
     }
 
 
@@ -127,7 +130,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
         error_class=_error_class(exchange),
         stream=bool(survey and survey.stream),
         http_status=reply.status if reply and not exchange.cancelled else None,
-        facts=facts,
+        facts=_counted(exchange, facts),
         decision=decision_json(decision) if decision else {},
         availability=availability_json(exchange.case.availability) if exchange.case else {},
         path=tuple(exchange.path),
@@ -141,6 +144,13 @@ def event_of(exchange: Exchange, now: float) -> Event:
         violations=tuple(map(violation_json, violations(exchange.policy, decision))) if decision else (),
         request_digest=exchange.digest if answer else "",
     )
+
+
+def _counted(exchange: Exchange, facts: Facts) -> Facts:
+    """The facts without a count that was not taken: nobody asked, so that there were none would be no truth."""
+    if not facts or looks_for_secrets(exchange):
+        return facts
+    return {**facts, "request": {name: value for name, value in facts["request"].items() if name != "secrets"}}
 
 
 def _workflow(survey: Survey) -> JsonObject:

@@ -4,7 +4,7 @@ Its JSON is `schemas/event.schema.json`: the fields of `GatewayRequestEvent` fir
 kept here:
 
 - What is not known is absent, never 0: a missing token count or cost is None here and no key in the JSON.
-- No message text, header value or key has a place in it.
+- No message text, header value or key has a place in it; names and ids that a client gives of itself have.
 - `timestamp` is UTC with milliseconds, so that sorting the strings sorts the events.
 """
 
@@ -147,6 +147,8 @@ class Event:
     request_digest: str = ""
     """SHA-256 of the body that was sent to the provider that answered."""
     gateway_version: str = ""
+    trace_parent: str = ""
+    """The client's span that the request belongs to, `00-TRACE-SPAN-FLAGS`, where it says so by the rules."""
 
     @property
     def cost_usd(self) -> float | None:

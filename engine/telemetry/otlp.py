@@ -1,6 +1,7 @@
 """Events as OpenTelemetry spans and metrics, in the protobuf of OTLP, by the GenAI semantic conventions.
 
-Every request is a trace: a SERVER span for what the client waited for, and below it a CLIENT span `chat MODEL` for each attempt
+Every request is a trace, or a part of the client's where that names one (`traceparent`; exported also when the client does not
+sample it): a SERVER span for what the client waited for, and below it a CLIENT span `chat MODEL` for each attempt
 at a provider, with the `gen_ai.*` attributes of the conventions (status Development, the names of November 2026). What they
 have no word for is under `sbgw.*`. The metrics are the conventions' client metrics, cumulative since the start of the gateway.
 
@@ -20,7 +21,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import (
+    SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK,
+    SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK,
+    Span,
+    Status,
+)
 
 from engine import __version__
 from engine.store.event import AttemptEvent, Event
@@ -34,6 +40,9 @@ _NS = 1_000_000
 """Nanoseconds of a millisecond."""
 
 _MOST = 200
+
+_REMOTE = SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+"""The parent is known to be of another process."""
 
 _FINISH: Mapping[str, str] = {
     "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_call",
@@ -124,10 +133,14 @@ def spans_of(event: Event, names: Mapping[str, str]) -> list[Span]:
     """The request's span, then its attempts'; `names` as in `Spans`."""
     # Ids follow from the event's, so that a repeated delivery is known as the same span.
     digest = sha256(event.id.encode()).digest()
-    trace, root = digest[:16], digest[16:24]
+    trace, root, above, flags = digest[:16], digest[16:24], b"", 0
+    if event.trace_parent:
+        _, given, span, said = event.trace_parent.split("-")
+        trace, above, flags = bytes.fromhex(given), bytes.fromhex(span), int(said, 16) | _REMOTE
     start = int(datetime.fromisoformat(event.timestamp).timestamp() * 1000) * _NS
     request = Span(
-        trace_id=trace, span_id=root, name=f"gateway {event.route_class}".strip(), kind=Span.SPAN_KIND_SERVER,
+        trace_id=trace, span_id=root, parent_span_id=above, flags=flags,
+        name=f"gateway {event.route_class}".strip(), kind=Span.SPAN_KIND_SERVER,
         start_time_unix_nano=start, end_time_unix_nano=start + int(event.latency_ms * _NS),
         attributes=_attributes(_request(event)), status=_status(event.error_class),
     )  # fmt: skip

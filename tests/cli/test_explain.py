@@ -55,7 +55,7 @@ def test_against_another_policy(run: Run) -> None:
 def test_json(run: Run) -> None:
     """Both explanations with their format's version, and what differs."""
     name = newest(run)
-    made = orjson.loads(run("explain", name, "--against", "strict", "--json").output)
+    made = orjson.loads(run("explain", name, "--against", "strict", "--json").stdout)
     assert (made["format_version"], made["event"]) == (1, name)
     assert made["explanation"]["format_version"] == made["against"]["format_version"] == 1
     assert made["differences"] == ["unserved"]

@@ -28,6 +28,13 @@ def test_what_is_missing_is_filled_and_named() -> None:
     assert "effort" not in recorded["request"]
 
 
+def test_what_the_policy_does_not_read_is_no_guess() -> None:
+    """A count that nobody asked for is not recorded, and matters only to a policy that asks for it now."""
+    recorded = WHOLE | {"request": {k: v for k, v in WHOLE["request"].items() if k not in {"secrets", "effort"}}}
+    found, missing = recall(recorded, [], lambda fact: fact == "request.effort")
+    assert (missing, found["request"]["secrets"], found["request"]["effort"]) == (("request.effort",), 0, "")
+
+
 def test_whole_numbers_stand_for_doubles() -> None:
     """JSON writers drop a trailing .0; the type is restored without counting as a guess."""
     found, missing = recall(

@@ -9,7 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.pipeline import compile_pipeline
 from engine.policy.load import load_policy, load_text
+from engine.shadow import Shadow
 from engine.store.key import salt
 from tests.emulator import Emulator
 from tests.emulator.models import Model
@@ -50,7 +52,20 @@ async def test_nobody_asks_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None
             monkeypatch.setattr(type(gate.gateway.services.redactor), "count", lambda _, data: looked.append(data) or 1)
             assert (await gate.ask("openai-chat", body("openai-chat", text=TOKEN))).status == 200
             assert looked == []
-            assert gate.events()[0]["facts"]["request"]["secrets"] == 0
+            assert "secrets" not in gate.events()[0]["facts"]["request"], "not counted is not none"
+
+
+async def test_the_watching_policy_asks_too(tmp_path: Path) -> None:
+    """Counted for a shadow policy, it is recorded."""
+    async with Emulator(models=ROWS) as emu:
+        behind = Behind("first", emu.url, ("openai-chat",))
+        async with spine(policy(behind), env={"FIRST_KEY": emu.key}) as gate:
+            watching = load_text(policy(behind, gate=DENY))
+            services = gate.gateway.services
+            gate.gateway.shadow = Shadow(watching, compile_pipeline(watching), services.prices, services.purses)
+            assert (await gate.ask("openai-chat", body("openai-chat", text=TOKEN))).status == 200
+            (event,) = gate.events()
+    assert (event["facts"]["request"]["secrets"], event["shadow"]["denied"]) == (1, "no-secrets-out")
 
 
 def test_a_policy_knows_whether_it_reads_a_fact() -> None:

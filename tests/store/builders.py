@@ -54,4 +54,5 @@ def full(number: int = 0) -> Event:
         tags=("pii",),
         violations=({"kind": "denied", "rule": "no", "reason": "GATE_DENY", "section": "deny", "tags": ["pii"], "detail": "a/b"},),
         stop_reason="end_turn", first_event_ms=14.0, request_digest="ab" * 32, gateway_version="1.0",
+        trace_parent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     )  # fmt: skip

@@ -160,3 +160,24 @@ async def test_a_provider_goes_by_the_conventions_name() -> None:
     (point,) = _metrics(receiver)["gen_ai.client.operation.duration"].histogram.data_points
     found = {plain(span.attributes).get("gen_ai.provider.name") for span in _spans(receiver)}
     assert (found, plain(point.attributes)["gen_ai.provider.name"]) == ({None, "example.known"}, "example.known")
+
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+async def test_the_clients_trace_goes_on() -> None:
+    """Its trace holds our spans, below its span; the event says so; a bad header is ignored; no provider hears of either."""
+    async with Emulator(models=ROWS) as emu, Receiver() as receiver:
+        made = text(emu, {"otlp": {"endpoint": receiver.url}})
+        async with spine(made, env={"FIRST_KEY": emu.key}) as gate:
+            for header in (f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01"):
+                answer = await gate.ask("openai-chat", headers={"traceparent": header, "tracestate": "vendor=opaque"})
+                assert answer.status == 200
+            await until(lambda: len(_spans(receiver)) == 4)
+            bad, good = gate.events()
+    server, client, other, _ = _spans(receiver)
+    assert (server.trace_id.hex(), server.parent_span_id.hex(), client.trace_id.hex()) == (TRACE, SPAN, TRACE)
+    assert (client.parent_span_id, server.flags) == (server.span_id, 0x301)
+    assert (other.trace_id.hex() == TRACE, other.parent_span_id, other.flags) == (False, b"", 0)
+    assert (good["traceParent"], "traceParent" in bad) == (f"00-{TRACE}-{SPAN}-01", False)
+    assert not any(name.lower().startswith("trace") for request in emu.requests for name in request.headers)
