@@ -86,7 +86,7 @@ def listing(
             for event in reversed(found) if follow else found:
                 click.echo(orjson.dumps(event.to_json()))
         else:
-            table(_HEADINGS, [_row(event) for event in reversed(found)], right=(6, 7, 8, 9, 10))
+            table(_HEADINGS, [_row(event) for event in reversed(found)], right=(6, 7, 8, 10, 11))
         if follow:
             _follow(ledger, where, {event.id for event in found if event.status != "open"}, as_json=as_json)
 
@@ -101,6 +101,7 @@ _HEADINGS = [
     "in",
     "cached",
     "out",
+    "tools",
     "cost",
     "ms",
     "status",
@@ -230,10 +231,25 @@ def _row(event: Event) -> list[str]:
         count(event.input_tokens),
         count(event.cached_input_tokens),
         count(event.output_tokens),
+        _tools(event),
         money(event.cost_estimate_usd),
         f"{event.latency_ms:,.0f}",
         event.status + (f" ({event.error_class})" if event.error_class else ""),
     ]
+
+
+def _tools(event: Event) -> str:
+    """How many tools ran before the request, how many of them failed, and what was amiss with the answer's own calls."""
+    results = event.workflow.get("results", ())
+    failed = sum(result.get("ok") is False for result in results)
+    said = [f"{len(results)}" if results else "", f"{failed} failed" if failed else "", *amiss(event)]
+    return ", ".join(filter(None, said)) or "-"
+
+
+def amiss(event: Event) -> list[str]:
+    """Calls of the answer that were repaired, and calls that fitted nothing; empty when there were none, or nobody checked."""
+    counts = ((event.repaired_calls, "repaired"), (event.invalid_calls, "invalid"))
+    return [f"{count} {word}" for count, word in counts if count]
 
 
 def local(timestamp: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
+from engine.cli.events import amiss
 from engine.cli.places import policy_option, state_folder, state_option
 from engine.cli.screen import PROBLEMS, fail, money, safe
 
@@ -140,7 +141,9 @@ def _served(event: Event) -> list[str]:
         for count, word in ((event.input_tokens, "tokens in"), (event.output_tokens, "out"))
         if count is not None
     ]
-    return [*map(safe, tries), *([", ".join(tokens)] if tokens else []), money(event.cost_usd), event.status]
+    calls = ", ".join(amiss(event))
+    checked = [f"tool calls: {calls}"] if calls else []
+    return [*map(safe, tries), *([", ".join(tokens)] if tokens else []), *checked, money(event.cost_usd), event.status]
 
 
 def _json(subject: Subject, explained: Explanation, second: Explanation | None) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.store.event import Event
 from engine.telemetry.money import Money
-from engine.telemetry.series import Bounded, Counter, Histogram, gauge
+from engine.telemetry.series import Bounded, Counter, Histogram, Labels, gauge
 
 MAX_MODELS = 200
 MAX_NAMES = 50
@@ -22,7 +22,58 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 
 FIRST_EVENT_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
+MAX_TIMED = 400
+"""Label combinations of a histogram: each is some fifteen lines of text."""
+
 _SERVED = ("client", "route_class", "provider", "model")
+
+_COUNTERS: Mapping[str, tuple[str, str, Labels]] = {
+    "requests": (
+        "sbgw_requests_total", "Requests answered, by how they ended.",
+        ("client", "protocol", "route_class", "provider", "model", "status"),
+    ),
+    "tokens": (
+        "sbgw_tokens_total",
+        "Tokens as providers report them. cached_input and cache_write are parts of input, reasoning of output.",
+        (*_SERVED, "kind"),
+    ),
+    "cache": ("sbgw_cache_total", "Requests by whether the response cache answered.", ("result",)),
+    "cached_prompts": (
+        "sbgw_prefix_cache_total", "Answers by whether the provider's prompt cache held part of the prompt.",
+        ("provider", "model", "result"),
+    ),
+    "attempts": (
+        "sbgw_attempts_total", "Tries at providers; meaning is ok or how one failed.", ("provider", "meaning")
+    ),
+    "retries": ("sbgw_retries_total", "Further tries at the model that was just tried.", ("provider",)),
+    "fallbacks": (
+        "sbgw_fallbacks_total", "Moves from one model's provider to the next.", ("from_provider", "to_provider")
+    ),
+    "errors": ("sbgw_errors_total", "Requests that failed, by error class.", ("protocol", "error_class")),
+    "losses": ("sbgw_losses_total", "What translations lost, by loss code.", ("code",)),
+    "calls": (
+        "sbgw_tool_calls_amiss_total", "Tool calls of models that are checked: repaired on their way, or invalid.",
+        ("provider", "model", "outcome"),
+    ),
+    "violations": ("sbgw_policy_violations_total", "Rules broken, by rule and by what came of it.", ("kind", "rule")),
+    "shadow": (
+        "sbgw_shadow_requests_total", "Requests by how the shadow policy's decision differs.", ("policy", "change")
+    ),
+    "shadow_cost": (
+        "sbgw_shadow_cost_usd_total",
+        "Cost of requests that both policies price: as served, and as the shadow policy would have it (estimate).",
+        ("policy", "side"),
+    ),
+}  # fmt: skip
+"""What is counted: its name here → its name for others, its help, its labels."""
+
+_TIMES: Mapping[str, tuple[str, str, tuple[float, ...]]] = {
+    "duration": ("sbgw_request_duration_seconds", "From a request's start to the end of its answer.", SECONDS),
+    "first_event": (
+        "sbgw_first_event_seconds", "From a request's start to the first content of its answer.", FIRST_EVENT_SECONDS
+    ),
+}  # fmt: skip
+"""How long things took: its name here → its name for others, its help, its buckets."""
 
 
 class Metrics:
@@ -33,68 +84,25 @@ class Metrics:
         """Requests under way now; whoever runs them keeps it."""
         self._name = Bounded(MAX_NAMES)
         self._model = Bounded(MAX_MODELS)
-        self._requests = Counter(
-            "sbgw_requests_total",
-            "Requests answered, by how they ended.",
-            ("client", "protocol", "route_class", "provider", "model", "status"),
-        )
-        self._tokens = Counter(
-            "sbgw_tokens_total",
-            "Tokens as providers report them. cached_input and cache_write are parts of input, reasoning of output.",
-            (*_SERVED, "kind"),
-        )
+        self._count = {name: Counter(*row) for name, row in _COUNTERS.items()}
+        self._time = {
+            name: Histogram(full, text, _SERVED, bounds, most=MAX_TIMED)
+            for name, (full, text, bounds) in _TIMES.items()
+        }
         self._money = Money(self._name, _SERVED)
-        self._duration = Histogram(
-            "sbgw_request_duration_seconds",
-            "From a request's start to the end of its answer.",
-            ("protocol", "route_class", "provider"),
-            SECONDS,
+        self._families: tuple[Counter | Histogram, ...] = (
+            *self._count.values(),
+            *self._time.values(),
+            *self._money.families,
         )
-        self._first_event = Histogram(
-            "sbgw_first_event_seconds",
-            "From a request's start to the first content of its answer.",
-            ("protocol", "route_class", "provider"),
-            FIRST_EVENT_SECONDS,
-        )
-        self._cache = Counter("sbgw_cache_total", "Requests by whether the response cache answered.", ("result",))
-        self._cached_prompts = Counter(
-            "sbgw_prefix_cache_total",
-            "Answers by whether the provider's prompt cache held part of the prompt.",
-            ("provider", "model", "result"),
-        )
-        self._attempts = Counter(
-            "sbgw_attempts_total", "Tries at providers; meaning is ok or how one failed.", ("provider", "meaning")
-        )
-        self._fallbacks = Counter(
-            "sbgw_fallbacks_total", "Moves from one model's provider to the next.", ("from_provider", "to_provider")
-        )
-        self._errors = Counter(
-            "sbgw_errors_total", "Requests that failed, by error class.", ("protocol", "error_class")
-        )
-        self._losses = Counter("sbgw_losses_total", "What translations lost, by loss code.", ("code",))
-        self._violations = Counter(
-            "sbgw_policy_violations_total", "Rules broken, by rule and by what came of it.", ("kind", "rule")
-        )
-        self._shadow = Counter(
-            "sbgw_shadow_requests_total", "Requests by how the shadow policy's decision differs.", ("policy", "change")
-        )
-        self._shadow_cost = Counter(
-            "sbgw_shadow_cost_usd_total",
-            "Cost of requests that both policies price: as served, and as the shadow policy would have it (estimate).",
-            ("policy", "side"),
-        )
-        self._families = (
-            self._shadow, self._shadow_cost, self._violations,
-            self._requests, self._tokens, *self._money.families, self._duration, self._first_event, self._cache,
-            self._cached_prompts, self._attempts, self._fallbacks, self._errors, self._losses,
-        )  # fmt: skip
 
     def observe(self, event: Event) -> None:
         """Count a completed request."""
+        count = self._count
         client, route_class = self._name(event.client), self._name(event.route_class)
         provider, model = self._name(event.selected_provider), self._model(event.selected_model)
         served = (client, route_class, provider, model)
-        self._requests.add((client, event.protocol, route_class, provider, model, event.status))
+        count["requests"].add((client, event.protocol, route_class, provider, model, event.status))
         for kind, tokens in (
             ("input", event.input_tokens),
             ("output", event.output_tokens),
@@ -103,42 +111,47 @@ class Metrics:
             ("reasoning", event.reasoning_tokens),
         ):
             if tokens:
-                self._tokens.add((*served, kind), tokens)
+                count["tokens"].add((*served, kind), tokens)
         self._money.observe(event, served)
-        timed = (event.protocol, route_class, provider)
-        self._duration.observe(timed, event.latency_ms / 1000)
+        self._time["duration"].observe(served, event.latency_ms / 1000)
         if event.first_event_ms is not None:
-            self._first_event.observe(timed, event.first_event_ms / 1000)
-        self._cache.add(("hit" if event.cache_hit else "miss",))
+            self._time["first_event"].observe(served, event.first_event_ms / 1000)
+        count["cache"].add(("hit" if event.cache_hit else "miss",))
         if event.cached_input_tokens is not None:
-            self._cached_prompts.add((provider, model, "hit" if event.cached_input_tokens else "miss"))
-        self._observe_troubles(event)
+            count["cached_prompts"].add((provider, model, "hit" if event.cached_input_tokens else "miss"))
+        self._observe_troubles(event, (provider, model))
         for violation in event.violations:
-            self._violations.add((violation["kind"], self._name(violation["rule"] or "no_candidate")))
+            count["violations"].add((violation["kind"], self._name(violation["rule"] or "no_candidate")))
         if event.shadow:
             self._observe_shadow(event)
 
     def _observe_shadow(self, event: Event) -> None:
+        count = self._count
         policy = self._name(str(event.shadow["policy"]).partition("@")[0])
-        self._shadow.add((policy, str(event.shadow["change"])))
+        count["shadow"].add((policy, str(event.shadow["change"])))
         would = event.shadow.get("costEstimateUsd")
         if would is not None and (cost := event.cost_usd) is not None:
-            self._shadow_cost.add((policy, "served"), cost)
-            self._shadow_cost.add((policy, "shadow"), would)
+            count["shadow_cost"].add((policy, "served"), cost)
+            count["shadow_cost"].add((policy, "shadow"), would)
 
-    def _observe_troubles(self, event: Event) -> None:
-        """Attempts, fallbacks, errors and losses."""
-        before = None
+    def _observe_troubles(self, event: Event, served: Labels) -> None:
+        """Attempts, retries, fallbacks, errors, losses and calls that did not fit; `served` are provider and model."""
+        count, before = self._count, None
         for attempt in event.attempts:
             provider = self._name(attempt.provider)
-            self._attempts.add((provider, self._name(attempt.meaning or "ok")))
-            if before is not None and before != (attempt.provider, attempt.model):
-                self._fallbacks.add((self._name(before[0]), provider))
+            count["attempts"].add((provider, self._name(attempt.meaning or "ok")))
+            if before == (attempt.provider, attempt.model):
+                count["retries"].add((provider,))
+            elif before is not None:
+                count["fallbacks"].add((self._name(before[0]), provider))
             before = (attempt.provider, attempt.model)
         if event.error_class:
-            self._errors.add((event.protocol, self._name(event.error_class)))
+            count["errors"].add((event.protocol, self._name(event.error_class)))
         for code in event.losses:
-            self._losses.add((self._name(code),))
+            count["losses"].add((self._name(code),))
+        for outcome, calls in (("repaired", event.repaired_calls), ("invalid", event.invalid_calls)):
+            if calls:
+                count["calls"].add((*served, outcome), calls)
 
     def prometheus(self, gauges: Mapping[str, float] | None = None) -> str:
         """Everything as Prometheus text 0.0.4. `gauges` are further values of now, by name without prefix."""

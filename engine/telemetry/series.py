@@ -73,6 +73,8 @@ class Histogram:
     labels: Labels
     bounds: tuple[float, ...]
     """Upper bounds, ascending, the value itself included; beyond the last is +Inf."""
+    most: int = MAX_SERIES
+    """Label combinations; later ones are counted together."""
     counts: dict[Labels, list[int]] = field(default_factory=dict)
     sums: dict[Labels, float] = field(default_factory=dict)
 
@@ -80,7 +82,7 @@ class Histogram:
         """Count `value` for `labels`, given in the family's order."""
         counts = self.counts.get(labels)
         if counts is None:
-            if len(self.counts) >= MAX_SERIES:
+            if len(self.counts) >= self.most:
                 labels = (OTHER,) * len(self.labels)
             counts = self.counts.setdefault(labels, [0] * (len(self.bounds) + 1))
         counts[bisect_left(self.bounds, value)] += 1

@@ -276,6 +276,8 @@ async def test_a_session_remembers_its_models_bad_calls() -> None:
                 "openai-chat", asked("openai-chat", stream=True, prompt_cache_key="one"), headers=headers
             )
             events.append(await gate.event(answer.headers["x-sbgw-event"]))
+        counted = gate.gateway.services.metrics.prometheus()
+    assert 'outcome="invalid"} 3' in counted
     assert [event["facts"]["session"]["invalid_calls"] for event in events] == [0, 1, 2]
     assert [event["routeClass"] for event in events] == ["fallback_safe", "fallback_safe", "deep_reasoning"]
 

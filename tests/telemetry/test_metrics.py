@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.store.event import AttemptEvent
-from engine.telemetry.metrics import MAX_MODELS, Metrics
+from engine.telemetry.metrics import MAX_MODELS, MAX_TIMED, Metrics
 from engine.telemetry.series import MAX_SERIES, OTHER, Counter, Histogram, number
 from tests.store.builders import event, full
 
@@ -48,7 +48,6 @@ def test_a_full_event_is_counted_everywhere() -> None:
     )  # fmt: skip
     found = samples(observed(event(attempts=attempts), full()).prometheus())
     served = 'client="claude-code",route_class="tool_heavy",provider="groq",model="llama"'
-    timed = 'protocol="anthropic-messages",route_class="tool_heavy",provider="groq"'
     expected = {
         (
             "sbgw_requests_total",
@@ -59,9 +58,9 @@ def test_a_full_event_is_counted_everywhere() -> None:
         ("sbgw_tokens_total", f'{served},kind="cache_write"'): 7,
         ("sbgw_tokens_total", f'{served},kind="reasoning"'): 8,
         ("sbgw_cost_usd_total", served): 0.625,  # the wasted attempt is in it
-        ("sbgw_request_duration_seconds_bucket", f'{timed},le="0.05"'): 1,
-        ("sbgw_request_duration_seconds_sum", timed): 0.0315,
-        ("sbgw_first_event_seconds_count", timed): 1,
+        ("sbgw_request_duration_seconds_bucket", f'{served},le="0.05"'): 1,
+        ("sbgw_request_duration_seconds_sum", served): 0.0315,
+        ("sbgw_first_event_seconds_count", served): 1,
         ("sbgw_cache_total", 'result="hit"'): 1,
         ("sbgw_cache_total", 'result="miss"'): 1,
         ("sbgw_prefix_cache_total", 'provider="groq",model="llama",result="miss"'): 1,
@@ -70,6 +69,8 @@ def test_a_full_event_is_counted_everywhere() -> None:
         ("sbgw_fallbacks_total", 'from_provider="a",to_provider="b"'): 1,
         ("sbgw_errors_total", 'protocol="anthropic-messages",error_class="none"'): 1,
         ("sbgw_losses_total", 'code="top_k"'): 1,
+        ("sbgw_tool_calls_amiss_total", 'provider="groq",model="llama",outcome="repaired"'): 1,
+        ("sbgw_tool_calls_amiss_total", 'provider="groq",model="llama",outcome="invalid"'): 2,
     }
     assert {key: found.get(key) for key in expected} == expected
 
@@ -88,6 +89,7 @@ def test_trying_the_same_model_again_is_no_fallback() -> None:
     twice = (AttemptEvent("a", "x", "openai-chat", meaning="timeout"), AttemptEvent("a", "x", "openai-chat"))
     names = {name for name, _ in samples(observed(event(attempts=twice)).prometheus())}
     assert ("sbgw_attempts_total" in names, "sbgw_fallbacks_total" in names) == (True, False)
+    assert "sbgw_retries_total" in names
 
 
 def test_labels_are_bounded() -> None:
@@ -97,6 +99,35 @@ def test_labels_are_bounded() -> None:
     models = {re.search('model="([^"]*)"', labels)[1] for name, labels in found if name == "sbgw_requests_total"}
     assert (len(models), OTHER in models) == (MAX_MODELS + 1, True)
     assert sum(value for (name, _), value in found.items() if name == "sbgw_requests_total") == 10_000
+
+
+def test_every_family_is_bounded() -> None:
+    """Whatever names come, from clients, providers and rules: no family grows beyond its share, and none loses a count."""
+    metrics = Metrics()
+    for n in range(3_000):
+        tries = (AttemptEvent(f"p{n}", "x", "openai-chat", meaning=f"m{n}"), AttemptEvent(f"q{n}", "y", "openai-chat"))
+        metrics.observe(
+            event(
+                n, client=f"c{n}", route_class=f"r{n}", selected_provider=f"p{n}", selected_model=f"m{n}", attempts=tries,
+                input_tokens=1, error_class=f"e{n}", losses=(f"l{n}",), invalid_calls=1, first_event_ms=5.0,
+                cost_estimate_usd=1.0, requested_usd=2.0, cached_input_tokens=1, budget_thresholds=(f"b{n}:0.5",),
+                violations=({"kind": "denied", "rule": f"rule{n}", "reason": "x"},),
+                shadow={"policy": f"s{n}@1", "change": "model", "costEstimateUsd": 1.0},
+            )
+        )  # fmt: skip
+    for family, rows in metrics.as_json().items():
+        if isinstance(rows, list):
+            assert len(rows) <= (MAX_TIMED if family.endswith("seconds") else MAX_SERIES) + 1, family
+            values = (
+                {name: {row[name] for row in rows} for name in rows[0] if isinstance(rows[0][name], str)}
+                if rows
+                else {}
+            )
+            assert all(len(found) <= MAX_MODELS + 1 for found in values.values()), family
+    found = samples(metrics.prometheus())
+    for family in ("sbgw_requests_total", "sbgw_request_duration_seconds_count", "sbgw_tool_calls_amiss_total"):
+        assert sum(value for (name, _), value in found.items() if name == family) == 3_000
+    assert len(metrics.prometheus()) < 3_000_000
 
 
 def test_combinations_are_bounded() -> None:
