@@ -1,8 +1,9 @@
 """A thousand mixed requests: what the gateway says they cost is what the emulated vendors charge by their own arithmetic.
 
 Three vendors with price lists of their own behind clients of three protocols, whole and streamed, preserved and translated;
-prompt caches read and written (for an hour too), a vendor that reports what it charges, retries and fallbacks, streams that
-break off, vendors that take too long, clients that leave, refusals, providers that tell no counts.
+prompt caches read and written (for an hour too), questions that the response cache answers, a vendor that reports what it
+charges, retries and fallbacks, streams that break off, vendors that take too long, clients that leave, refusals, providers that
+tell no counts.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,7 +23,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.store.costs import spent, total
+from engine.store.costs import saved, spent, total
 from engine.store.reader import Reader
 from tests.emulator import Emulator, Fault, Script, Turn, Usage
 from tests.emulator.bill import Prices
@@ -35,6 +37,8 @@ PRICES = {
     "gamma": Prices("1.25", "10", "0.125", "1.5625", "1.5625"),
 }
 WIRES = {"alpha": "anthropic-messages", "beta": "openai-chat", "gamma": "openai-responses"}
+
+PROJECTS = 3
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 WORDS = (
@@ -56,6 +60,7 @@ WORDS = (
 
 HOUR = "Keep this for an hour."
 CHARGED = "Say what you charge."
+AGAIN = "Explain this once more."
 
 BREAKS = ("truncated", "drop-mid-stream", "error-mid-stream")
 REFUSALS = ("429", "500", "503", "529", "error-first-frame", "html502", "drop-before-headers")
@@ -101,8 +106,11 @@ class Bench:
             self.vendors[vendor].fail_next(Fault(dice.choice(BREAKS)))  # type: ignore[arg-type]
         elif luck < 0.17:
             self.vendors[vendor].fail_next(Fault("stall", seconds=30))
-        sent = self.asked(protocol, question, stream=stream, denied=0.17 <= luck < 0.19)
-        headers = {"x-sbgw-model": f"{vendor}/m", "x-sbgw-project": f"project-{number % 3}"}
+        elif 0.23 <= luck < 0.33:
+            number = dice.randrange(6)
+            question, vendor = f"{number} {AGAIN}", list(self.vendors)[number % 3]
+        sent = self.asked(protocol, question, stream=stream, denied=0.17 <= luck < 0.19, plain=AGAIN in question)
+        headers = {"x-sbgw-model": f"{vendor}/m", "x-sbgw-project": f"project-{number % PROJECTS}"}
         if 0.19 <= luck < 0.23:
             self.vendors[vendor].fail_next(Fault("slow-mid-stream", seconds=0.5))
             await self.leave(protocol, sent | {"stream": True}, headers)
@@ -111,11 +119,11 @@ class Bench:
         if number % 10 == 0:
             self.gate.heal()
 
-    def asked(self, protocol: str, question: str, *, stream: bool, denied: bool) -> dict[str, Any]:
+    def asked(self, protocol: str, question: str, *, stream: bool, denied: bool, plain: bool = False) -> dict[str, Any]:
         """A request's body, often with a long beginning that others have too, and marks for the cache where there are any."""
         dice = self.dice
         limit = 7 if denied else 4000
-        begin = dice.choice(self.shared) if dice.random() < 0.5 else ""
+        begin = dice.choice(self.shared) if dice.random() < 0.5 and not plain else ""
         match protocol:
             case "anthropic-messages":
                 more: dict[str, Any] = {"max_tokens": limit}
@@ -125,7 +133,7 @@ class Bench:
                 more = {"max_output_tokens": limit, **({"instructions": begin} if begin else {})}
             case _:
                 more = {"max_tokens": limit}
-                if stream and dice.random() < 0.8:
+                if stream and (plain or dice.random() < 0.8):
                     more["stream_options"] = {"include_usage": True}
         made = body(protocol, stream=stream, text=question, **more)
         if protocol == "openai-chat" and begin:
@@ -149,6 +157,11 @@ class Bench:
     def received(self) -> list[tuple[str, Received]]:
         """Everything that any vendor was asked."""
         return [(name, request) for name, vendor in self.vendors.items() for request in vendor.requests]
+
+    def project(self, request: Received) -> str:
+        """Whose request it was: the number at the beginning of its question tells."""
+        found = re.findall(rb'"(\d+) (?=#|Keep|Say|Explain)', request.raw)
+        return f"project-{int(found[-1]) % PROJECTS}"
 
     def charge(self, name: str, request: Received) -> Decimal:
         """What a vendor charges for a request; what its answer says it charges, if it does."""
@@ -182,6 +195,8 @@ def rules(vendors: dict[str, Emulator]) -> str:
         overrides=[{"id": "named", "when": 'request.pinned_model != ""', "use": chain}],
         gate={"deny": [{"id": "small", "when": "request.max_output_tokens == 7"}]},
         budgets={"all": {"usd": 1_000_000}},
+        signals={"again": AGAIN},
+        cache={"response": "on", "rules": [{"id": "again", "when": "signals.again"}]},
     )
 
 
@@ -193,8 +208,8 @@ def cents(usd: Decimal | float) -> Decimal:
 async def test_the_gateways_costs_are_the_vendors_bill(
     count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To the cent for all answers whose tokens were told, each of them by itself; what is estimated is marked and near; ledger,
-    budgets and metrics hold one sum."""
+    """To the cent, in all and by project, for all answers whose tokens were told, each of them by itself; what is estimated is
+    marked and near; a kept answer costs nothing, what it avoids is told; ledger, budgets and metrics hold one sum."""
     dice = random.Random(20261127)
     async with AsyncExitStack() as stack:
         vendors = {
@@ -212,17 +227,28 @@ async def test_the_gateways_costs_are_the_vendors_bill(
         today = services.spend(services.now()).day_usd
     with Reader(tmp_path / "ledger.sqlite") as reader:
         kept = reader.ask(lambda c: total(spent(c, "project", LONG_AGO)))
+        (compared,) = reader.ask(lambda c: saved(c, LONG_AGO))
 
-    by_digest = {hashlib.sha256(r.raw).hexdigest(): (name, r) for name, r in bench.received()}
+    asked: dict[str, list[tuple[str, Received]]] = defaultdict(list)
+    for name, request in bench.received():
+        asked[hashlib.sha256(request.raw).hexdigest()].append((name, request))
     told = [e for e in events if e.get("costBasis") == "usage"]
-    exact, billed = Decimal(0), Decimal(0)
+    mine: dict[str, Decimal] = defaultdict(Decimal)
+    theirs: dict[str, Decimal] = defaultdict(Decimal)
     for event in told:
-        name, request = by_digest[event["requestDigest"]]
-        charged = bench.charge(name, request)
         said = event.get("costReportedUsd", event["costEstimateUsd"])
-        assert said == pytest.approx(float(charged), abs=1e-9), (event["id"], request.usage)
-        exact, billed = exact + Decimal(said), billed + charged
-    assert cents(exact) == cents(billed)
+        # The same bytes may have been sent before, in an attempt that failed: each is charged for once.
+        sent = asked[event["requestDigest"]]
+        charges = [bench.charge(*one) for one in sent]
+        found = [n for n, usd in enumerate(charges) if said == pytest.approx(float(usd), abs=1e-9)]
+        assert found, (event["id"], charges)
+        assert bench.project(sent[found[0]][1]) == event["project"]
+        mine[event["project"]] += Decimal(said)
+        theirs[event["project"]] += charges[found[0]]
+        del sent[found[0]]
+    exact, billed = sum(mine.values(), Decimal(0)), sum(theirs.values(), Decimal(0))
+    assert {name: cents(usd) for name, usd in mine.items()} == {name: cents(usd) for name, usd in theirs.items()}
+    assert (len(mine), cents(exact)) == (PROJECTS, cents(billed))
 
     whole_bill = sum((bench.charge(name, request) for name, request in bench.received()), Decimal(0))
     totals = [e.get("costReportedUsd", e.get("costEstimateUsd", 0.0)) + e.get("wastedUsd", 0.0) for e in events]
@@ -234,10 +260,17 @@ async def test_the_gateways_costs_are_the_vendors_bill(
     assert kept.cost_usd == pytest.approx(float(whole)) == pytest.approx(pot["all"]["spent_usd"], abs=1e-6)
     assert sum(m["value"] for m in metrics["cost_usd_total"]) == pytest.approx(float(whole)) == pytest.approx(today)
 
+    hits = [e for e in events if e["cacheHit"]]
+    assert all("costEstimateUsd" not in e and "wastedUsd" not in e and e["requestedUsd"] > 0 for e in hits)
+    avoided = sum(Decimal(e["requestedUsd"]) for e in hits)
+    assert (compared.cached, compared.cached_usd) == (len(hits), pytest.approx(float(avoided)))
+    assert [m["value"] for m in metrics["saved_usd_total"] if m["kind"] == "cache"] == pytest.approx([float(avoided)])
+
     kinds = Counter(e.get("costBasis", e.get("errorClass", "none")) for e in events)
     statuses = Counter(e["status"] for e in events)
     retried = sum(len(e.get("attempts", ())) > 1 for e in events)
     cached = sum(e.get("cachedInputTokens", 0) > 0 for e in events)
+    assert hits
     some = (kinds["usage"], kinds["sizes"], kinds["policy_denied"], statuses["fallback_success"], retried, cached)
     rare = (kinds["partial"], statuses["cancelled"], bench.left, sum("wastedUsd" in e for e in events))
     assert min(some if count < 1000 else (*some, *rare)) > 0
@@ -246,5 +279,5 @@ async def test_the_gateways_costs_are_the_vendors_bill(
             f"\n{count} requests, {len(bench.received())} at the vendors: {dict(statuses)}, {dict(kinds)}, {retried} retried, "
             f"{cached} with cached tokens\n  told by the vendor: {exact:.6f} USD here, {billed:.6f} billed\n  estimated: "
             f"{estimated:.6f} here, {rest:.6f} billed ({(estimated / rest - 1):+.1%})\n  in all: {whole:.6f} here, "
-            f"{whole_bill:.6f} billed"
+            f"{whole_bill:.6f} billed\n  {len(hits)} answered by the response cache, {avoided:.6f} USD avoided"
         )
