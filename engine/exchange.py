@@ -64,7 +64,7 @@ class Responder(Protocol):
 
 @dataclass(slots=True)
 class Attempt:
-    """One try at one candidate, for the event. Times in milliseconds since the exchange began."""
+    """One try at one candidate, for the event. Times in milliseconds; `started_ms` since the exchange began, others since then."""
 
     candidate: Candidate
     started_ms: float
@@ -72,6 +72,7 @@ class Attempt:
     """How long the gateway waited before it, because it was told to or backed off."""
     latency_ms: float = 0.0
     first_event_ms: float | None = None
+    """To the provider's first content, held back or not."""
     status: int = 0
     """The provider's HTTP status, 0 when there was none."""
     meaning: str = ""

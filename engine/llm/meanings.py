@@ -24,8 +24,8 @@ Meaning = Literal[
     "overloaded",  # the provider is full
     "broken",  # an answer that is not one: HTML, bad JSON, missing terminal event
     "server_error",  # 5xx without further meaning
-    "unreachable",  # no connection
-    "timeout",  # connect, first event, idle or total time ran out
+    "unreachable",  # no connection, or none in time
+    "timeout",  # first event, idle or total time ran out
 ]
 
 Scope = Literal["", "model", "key", "provider"]

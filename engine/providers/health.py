@@ -92,8 +92,8 @@ class Health:
             self._stale.add(place.provider)
         return Trial(place, now, (breakers[0].begin(now), breakers[1].begin(now)))
 
-    def answered(self, trial: Trial, first_event_ms: float) -> None:
-        """Its answer has begun; the first content came after `first_event_ms`."""
+    def answered(self, trial: Trial, first_event_ms: float | None) -> None:
+        """Its answer has begun; the first content came after `first_event_ms`, None where that says nothing of the model."""
         now = self._monotonic()
         trial.ok, trial.latency_ms = True, first_event_ms
         for ward, outcome in zip(self._counted(trial.place), trial.outcomes, strict=True):

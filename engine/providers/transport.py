@@ -93,8 +93,9 @@ class Transport:
                     allow_redirects=False,
                 )
         except TimeoutError as error:
-            waited = "connect" if isinstance(error, aiohttp.ConnectionTimeoutError) else "answer"
-            raise ProviderError(f"the provider did not {waited} in time", meaning="timeout") from None
+            if isinstance(error, aiohttp.ConnectionTimeoutError):  # nothing was sent: as if it had refused
+                raise ProviderError("the provider did not connect in time", meaning="unreachable") from None
+            raise ProviderError("the provider did not answer in time", meaning="timeout") from None
         except aiohttp.InvalidURL:
             raise ProviderError("the provider's base URL is not a URL", meaning="unreachable") from None
         except aiohttp.ClientResponseError:

@@ -86,6 +86,7 @@ async def attempt(
     take_back = services.seals.returning(maker, bare=candidate.ref in exchange.bare)
     target = replace(target, take_back=take_back, unpacked=take_back.unpacked)
     check = answer_check(exchange, services, candidate, target, spare=spare)
+    began = services.monotonic()
     wire = services.protocols[candidate.protocol]
     stream = exchange.survey is not None and exchange.survey.stream and target.model.streaming
     outgoing, losses, translation = _outgoing(exchange, wire, target, candidate, stream=stream)
@@ -118,7 +119,8 @@ async def attempt(
                 raise
     except TimeoutError:
         raise ProviderError("the provider did not begin its answer in time", meaning="timeout") from None
-    if check is not None:
+    record.first_event_ms = (services.monotonic() - began) * 1000
+    if check is not None:  # holds the answer back, which is no slowness of the provider's
         try:
             await check.settle(answer, target, services)
         except BaseException:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.exchange import Exchange, Services
-from engine.llm.catalogue import Provider
 from engine.policy.decision import Candidate
 from engine.providers.health import identities
 from engine.providers.ward import Place
@@ -35,9 +34,8 @@ def choose(exchange: Exchange, services: Services, queue: Sequence[Candidate]) -
     found: list[Choice] = []
     for at, candidate in enumerate(queue):
         provider = exchange.policy.providers[candidate.provider]
-        place, well = services.health.pick(
-            provider.name, _keys(exchange, services, provider, candidate), candidate.model
-        )
+        keys = keys_for(exchange, services, candidate)
+        place, well = services.health.pick(provider.name, keys, candidate.model)
         choice = Choice(at, place, services.limits.wait(provider, tokens))
         if well and not choice.wait:
             return choice
@@ -60,8 +58,9 @@ def other_key(exchange: Exchange, services: Services, candidate: Candidate) -> b
     return bool(left) and services.health.pick(provider.name, left, candidate.model)[1]
 
 
-def _keys(exchange: Exchange, services: Services, provider: Provider, candidate: Candidate) -> tuple[str, ...]:
-    """The provider's keys, by digest, as they are to be asked."""
+def keys_for(exchange: Exchange, services: Services, candidate: Candidate) -> tuple[str, ...]:
+    """The keys of the candidate's provider, by digest, as they are to be asked."""
+    provider = exchange.policy.providers[candidate.provider]
     keys = identities(provider, services.credentials, exchange.login)
     if len(keys) == 1:
         return keys

@@ -120,7 +120,7 @@ class Dispatch(Stage):
             services.health.left(trial)
             raise
         now = services.monotonic()
-        record.latency_ms = record.first_event_ms = (now - began) * 1000
+        record.latency_ms = (now - began) * 1000
         exchange.first_event_ms = (now - exchange.started) * 1000
         services.health.answered(trial, record.first_event_ms)
         return candidate, None

@@ -38,6 +38,7 @@ class AttemptEvent:
     started_ms: float = 0.0
     latency_ms: float = 0.0
     first_event_ms: float | None = None
+    """From the attempt's start to the provider's first content."""
     status: int | None = None
     """The provider's HTTP status, None when there was no answer."""
     meaning: str = ""

@@ -86,6 +86,10 @@ class Delivery:
                 return web.Response(text=HTML, content_type="text/html", headers=headers)
             case "empty200":
                 return web.Response(body=b"", content_type="application/json", headers=headers)
+            case "204":
+                return web.Response(status=204, headers=headers)
+            case "empty-object":
+                return web.Response(body=b"{}", content_type="application/json", headers=headers)
             case "redirect":
                 return web.Response(status=307, headers={"location": fault.location, **headers})
             case "drop-before-headers":

@@ -39,6 +39,8 @@ Kind = Literal[
     "slow-after-headers",
     "slow-mid-stream",
     "empty200",  # status 200 and no body
+    "204",  # no content, and proud of it
+    "empty-object",  # status 200 and `{}`
     "bad-json",  # status 200 and half a JSON object, or a broken frame
     "redirect",  # 307 to `location`
     "408",
@@ -69,6 +71,7 @@ Kind = Literal[
     "cut-headers",
     "short-body",
     "unknown-events",
+    "skipped-frame",
 ]
 
 OPENAI_QUOTA = "You exceeded your current quota, please check your plan and billing details. For more information on this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors."

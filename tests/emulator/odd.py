@@ -208,6 +208,14 @@ async def unknown_events(d: Delivery, reply: Reply, fault: Fault) -> web.StreamR
     return await d._stream([*reply.frames[:half], odd, *reply.frames[half:]])
 
 
+async def skipped_frame(d: Delivery, reply: Reply, fault: Fault) -> web.StreamResponse:
+    """One frame from the middle of the text never comes."""
+    if not reply.frames:
+        return await whole(d, reply)
+    lost = (2 + end_of(reply.frames)) // 2
+    return await d._stream([*reply.frames[:lost], *reply.frames[lost + 1 :]])
+
+
 def raw(d: Delivery, data: bytes) -> web.StreamResponse:
     """Bytes to the connection, which is closed behind them."""
     transport = d.request.transport
@@ -254,4 +262,5 @@ ODD: Mapping[str, Way] = {
     "cut-headers": cut_headers,
     "short-body": short_body,
     "unknown-events": unknown_events,
+    "skipped-frame": skipped_frame,
 }

@@ -178,6 +178,35 @@ async def test_a_held_answer_can_be_given_up_with_its_text(protocol: str, wire: 
     assert b"Let me look" not in answer.body
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("wire", PROTOCOLS)
+async def test_holding_back_is_no_slowness_of_the_provider(
+    monkeypatch: pytest.MonkeyPatch, wire: str, *, stream: bool
+) -> None:
+    """Half a minute until the end has been judged: the client waited for it, the provider's latency knows nothing of it."""
+    settle = AnswerCheck.settle
+    async with two(wire, Turn("Look.", calls=(Tool("get_weather", SOUND),)), answers={"hold": "answer"}) as (
+        gate,
+        _,
+        _two,
+    ):
+        services, late = gate.gateway.services, [0.0]
+        clock = services.monotonic
+        services.monotonic = lambda: clock() + late[0]
+
+        async def held(*given: Any) -> None:
+            await settle(*given)
+            late[0] += 30.0
+
+        monkeypatch.setattr(AnswerCheck, "settle", held)
+        answer = await gate.ask("anthropic-messages", asked("anthropic-messages", stream=stream))
+        event = await gate.event(answer.headers["x-sbgw-event"])
+        row = next(r for r in (await gate.send("GET", "/providers")).json["providers"] if r["provider"] == "first")
+    [tried] = event["attempts"]
+    assert 0 < tried["firstEventMs"] < 30_000 <= min(tried["latencyMs"], event["firstEventMs"])
+    assert row["latencyMs"] == round(tried["firstEventMs"], 1)
+
+
 @pytest.mark.parametrize("hold", ["calls", "answer"])
 @pytest.mark.parametrize("wire", PROTOCOLS)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
