@@ -121,14 +121,19 @@ async def attempt(
         raise ProviderError("the provider did not begin its answer in time", meaning="timeout") from None
     record.first_event_ms = (services.monotonic() - began) * 1000
     if check is not None:  # holds the answer back, which is no slowness of the provider's
-        try:
-            await check.settle(answer, target, services)
-        except BaseException:
-            record.spent = check.spent
-            upstream.close()
-            raise
+        await _settled(check, answer, services, record)
     exchange.losses = tuple(sorted({*losses, *candidate.losses} if losses else losses))
     return answer
+
+
+async def _settled(check: AnswerCheck, answer: Answer, services: Services, record: Attempt) -> None:
+    """Hold `answer` back as far as `check` wants it. Raises ProviderError for one that is not to be taken."""
+    try:
+        await check.settle(answer, answer.target, services)
+    except BaseException:
+        record.spent = check.spent
+        answer.upstream.close()
+        raise
 
 
 def target_of(exchange: Exchange, candidate: Candidate) -> Target:
