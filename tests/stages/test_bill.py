@@ -165,3 +165,12 @@ def test_what_came_is_measured_by_its_text(protocol: str) -> None:
         heard.frame(delta(protocol, "x" * (4 + n % 9)))
     assert heard.tokens == pytest.approx(4000, rel=0.1)
     assert Heard().tokens == 0
+
+
+def test_the_last_frame_is_no_delta_whatever_it_repeats() -> None:
+    """A long answer told once more at its end is not counted twice."""
+    heard, said = Heard(), '{"type":"response.output_text.delta","delta":"four"}'
+    for _ in range(100):
+        heard.frame(said)
+    heard.frame('{"type":"response.completed","response":{"text":"%s","delta":"four"}}' % ("four " * 1000))  # noqa: UP031 - braces
+    assert heard.tokens == 100
