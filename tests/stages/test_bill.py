@@ -172,5 +172,5 @@ def test_the_last_frame_is_no_delta_whatever_it_repeats() -> None:
     heard, said = Heard(), '{"type":"response.output_text.delta","delta":"four"}'
     for _ in range(100):
         heard.frame(said)
-    heard.frame('{"type":"response.completed","response":{"text":"%s","delta":"four"}}' % ("four " * 1000))  # noqa: UP031 - braces
+    heard.frame('{"type":"response.completed","response":{"text":"%s","delta":"four"}}' % ("four " * 1000))
     assert heard.tokens == 100

@@ -133,14 +133,6 @@ def tapped(response: JsonObject, quirks: Quirks) -> Tapped:
     )
 
 
-def tapped_whole(response: JsonObject, quirks: Quirks) -> Tapped:
-    """What an answer tells that came in one piece; one without output is none."""
-    known = tapped(response, quirks)
-    if known.error is None and not isinstance(response.get("output"), list):
-        return replace(known, started=False, error=broken("the provider's answer has no output"))
-    return known
-
-
 def reasoning_states(output: Any) -> tuple[str, ...]:
     """What stands for the state of reasoning and compaction items: the sealed content, else the id under which the provider keeps it."""
     items = (item for item in entries(output) if item.get("type") in ("reasoning", "compaction"))
