@@ -27,6 +27,7 @@ class Group:
     """Of everything from the first group to this one."""
     digests: list[int]
     sizes: list[int]
+    blocks: list[int]
     elements: list[Any]
     messages: tuple[Message, ...] | None = None
     """In neutral words, once somebody has asked."""
@@ -60,7 +61,7 @@ def form(
     segments = wire.segments(body)
     segments.measure()
     total = joined(before[-1].survey, survey) if before else survey
-    return Group(place.start, place.stop, ids, total, segments.digests, segments.sizes, own)
+    return Group(place.start, place.stop, ids, total, segments.digests, segments.sizes, segments.blocks, own)
 
 
 def _ids(parts: Sequence[Part | None]) -> frozenset[str] | None:

@@ -69,15 +69,18 @@ class Known:
         rest = self.wire.segments(self._without_groups())
         rest.measure()
         at, count = len(rest.kinds) - len(self._tail()), self.groups[-1].end - self.groups[0].start
-        whole = Segments(rest.kinds[:at], rest.values[:at], rest.marks, rest.digests[:at], rest.sizes[:at])
+        whole = Segments(rest.kinds[:at], rest.values[:at])
+        whole.digests, whole.sizes, whole.blocks = rest.digests[:at], rest.sizes[:at], rest.blocks[:at]
         for group in self.groups:
             whole.digests += group.digests
             whole.sizes += group.sizes
+            whole.blocks += group.blocks
         # Who has been answered once is in the conversation, whatever the words.
         whole.kinds += ["message"] * (count + len(rest.kinds) - at)
         whole.values += [None] * count + rest.values[at:]
         whole.digests += rest.digests[at:]
         whole.sizes += rest.sizes[at:]
+        whole.blocks += rest.blocks[at:]
         whole.marks = [mark + count if mark >= at else mark for mark in rest.marks]
         return whole
 

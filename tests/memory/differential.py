@@ -95,7 +95,7 @@ def _tried(work: Any) -> Any:
 
 def _measured(segments: Segments) -> Any:
     segments.measure()
-    return segments.kinds, segments.digests, segments.sizes, segments.marks
+    return segments.kinds, segments.digests, segments.sizes, segments.marks, segments.blocks
 
 
 def grown(rng: Random, wire: WireProtocol, pieces: list[dict[str, Any]], *, apart: bool) -> Iterator[bytes]:
