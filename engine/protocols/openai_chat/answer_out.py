@@ -84,6 +84,7 @@ def _message(content: Sequence[Block]) -> JsonObject:
     calls: list[JsonObject] = []
     message: JsonObject = {"role": "assistant", "content": texts or None, "refusal": "".join(refusals) or None}
     owed: JsonObject = {}
+    before: Block | None = None
     for block in content:
         match block:
             case Thinking():
@@ -91,10 +92,13 @@ def _message(content: Sequence[Block]) -> JsonObject:
             case ToolCall():
                 calls.append(_call(block) | owed)
                 owed = {}
+                if isinstance(before, Thinking) and before.origin == ENVELOPE and before.opaque:
+                    message["reasoning_details"][-1]["id"] = block.id
             case Opaque(protocol, value) if protocol == NAME:
                 _made(message, value)
             case Text(extra={"annotations": list(notes)}) if cited := _cited(notes):
                 message["annotations"] = [*message.get("annotations", ()), *cited]
+        before = block
     if calls:
         message["tool_calls"] = calls
     elif not refusals and message["content"] is None:
@@ -155,7 +159,7 @@ class ChatStreamEncoder:
     """One streamed answer for a client."""
 
     __slots__ = (
-        "_answer_id", "_calls", "_custom", "_listed", "_model", "_owed", "_prefix", "_refused", "_said", "_usage",
+        "_answer_id", "_calls", "_carried", "_custom", "_listed", "_model", "_owed", "_prefix", "_refused", "_said", "_usage",
     )  # fmt: skip
 
     def __init__(self, *, model: str, answer_id: str, request: LLMRequest | None = None) -> None:
@@ -170,6 +174,8 @@ class ChatStreamEncoder:
         self._refused = False
         self._owed: JsonObject = {}
         """Fields for the next tool call."""
+        self._carried: JsonObject | None = None
+        """Enveloped thinking that is sent when it is known whether a call follows it."""
         self._listed: dict[str, int] = {}
         """How many entries of a list field have been sent."""
 
@@ -199,8 +205,9 @@ class ChatStreamEncoder:
 
     def _open(self, block: Block) -> bytes:
         self._refused = isinstance(block, Refusal)
+        carried = self._told(block.id if isinstance(block, ToolCall) else "")
         if not isinstance(block, ToolCall):
-            return b""
+            return carried
         self._calls += 1
         self._said = False
         self._custom = block.kind == "custom"
@@ -209,12 +216,22 @@ class ChatStreamEncoder:
         held["input" if self._custom else "arguments"] = ""
         first = {"index": self._calls, **call, **self._owed}
         self._owed = {}
-        return self._delta({"tool_calls": [first]})
+        return carried + self._delta({"tool_calls": [first]})
+
+    def _told(self, call_id: str = "") -> bytes:
+        """The enveloped thinking that was held back, and which call it led to."""
+        detail, self._carried = self._carried, None
+        if detail is None:
+            return b""
+        detail |= {"id": call_id} if call_id else {}
+        return self._delta({"reasoning_details": self._numbered("reasoning_details", [detail])})
 
     def _close(self, block: Block) -> bytes:
         match block:
             case ToolCall() if not self._said and block.arguments:
                 return self._arguments(block.arguments)
+            case Thinking(origin=origin) if origin == ENVELOPE and block.opaque:
+                self._carried = carried_detail(block)
             case Thinking():
                 state = _state(block)
                 self._owed |= state.pop("tool_call", {})
@@ -241,7 +258,8 @@ class ChatStreamEncoder:
 
     def _finish(self, event: Finish) -> bytes:
         word = "stop" if event.stop == "refusal" and self._refused else FINISHED_AS[event.stop]
-        out = self._prefix + b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"%s"}]' % word.encode()
+        out = self._told() + self._prefix
+        out += b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"%s"}]' % word.encode()
         out += b"".join(b',"%s":%s' % (k.encode(), orjson.dumps(event.extra[k])) for k in _PASSED if k in event.extra)
         out += b"}\n\n"
         if self._usage:

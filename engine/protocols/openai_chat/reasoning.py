@@ -11,6 +11,7 @@ State of another protocol travels to a Chat client and back in an envelope of ou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -120,7 +121,9 @@ def texts_in(extra_content: Any) -> list[str]:
 
 
 def carried_detail(thinking: Thinking) -> JsonObject:
-    """Enveloped thinking as a detail for a Chat client; `thoughts` reads it back."""
+    """Enveloped thinking as a detail for a Chat client; `thoughts` reads it back. Whoever sends it sets the `id` to that of the
+    tool call right behind it, if there is one: a message lists its details apart from its calls.
+    """
     if not thinking.text:
         return {"type": "reasoning.encrypted", "format": ENVELOPE, "data": thinking.opaque}
     return {"type": "reasoning.text", "format": ENVELOPE, "text": thinking.text, "signature": thinking.opaque}
@@ -133,8 +136,24 @@ def carried(details: Any) -> tuple[Thinking, ...]:
 
 
 def read_carried(detail: JsonObject) -> Thinking:
-    """The enveloped thinking of one detail."""
-    return Thinking(_detail_text(detail), opaque=state_of(detail), origin=ENVELOPE)
+    """The enveloped thinking of one detail. Its id is that of the call it led to."""
+    call_id = detail.get("id")
+    held = call_id if isinstance(call_id, str) else ""
+    return Thinking(_detail_text(detail), opaque=state_of(detail), id=held, origin=ENVELOPE)
+
+
+def led_to(thoughts: Iterable[Thinking], call_ids: Iterable[Any]) -> tuple[list[Thinking], dict[str, list[Thinking]]]:
+    """(thoughts that open the message, those that led to one of its calls by that call's id)."""
+    first: list[Thinking] = []
+    led: dict[str, list[Thinking]] = {}
+    named = {call_id for call_id in call_ids if isinstance(call_id, str)}
+    for thought in thoughts:
+        if thought.origin == ENVELOPE and thought.id:
+            held, thought = thought.id, replace(thought, id="")
+            (led.setdefault(held, []) if held in named else first).append(thought)
+        else:
+            first.append(thought)
+    return first, led
 
 
 def is_carried(detail: Any) -> bool:

@@ -106,22 +106,25 @@ def _messages(listed: Any) -> tuple[Message, ...]:
 
 
 def _assistant(message: JsonObject, field: str) -> Message:
-    blocks: list[Block] = list(reasoning.thoughts(message))
-    told = bool(blocks and isinstance(blocks[0], Thinking) and blocks[0].text)
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise ClientError("tool_calls must be a list", field=f"{field}.tool_calls")
+    first, led = reasoning.led_to(reasoning.thoughts(message), (call.get("id") for call in entries(calls)))
+    told = bool(first and first[0].text)
+    blocks: list[Block] = [*first]
     content = read_content(message.get("content"), f"{field}.content")
     # The same reasoning may stand in a field and in the content.
     blocks += [block for block in content if not (told and isinstance(block, Thinking))]
     if isinstance(refusal := message.get("refusal"), str) and refusal:
         blocks.append(Refusal(refusal))
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list):
-        raise ClientError("tool_calls must be a list", field=f"{field}.tool_calls")
     for number, call in enumerate(calls):
         if not isinstance(call, dict):
             raise ClientError("a tool call must be an object", field=f"{field}.tool_calls[{number}]")
+        read = read_call(call, answer_id=field, number=number)
+        blocks += led.pop(read.id, ())
         if sealed := reasoning.call_seal(call):
             blocks.append(Thinking(opaque=sealed, origin=NAME))
-        blocks.append(read_call(call, answer_id=field, number=number))
+        blocks.append(read)
     legacy = message.get("function_call")
     if isinstance(legacy, dict) and not calls:
         blocks.append(read_call({"function": legacy}, answer_id=field, number=0))

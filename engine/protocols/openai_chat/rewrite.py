@@ -195,14 +195,17 @@ class _Messages:
         """Leaves in `out` what of its state may go to the target; what comes out of an envelope is set where it belongs."""
         details = out.pop("reasoning_details", None)
         kept: list[Any] = []
-        owed: list[JsonObject] = []
+        owed: list[tuple[str, JsonObject]] = []
+        """Fields of calls, each with the id of its call, if known."""
         for detail in details if isinstance(details, list) else ():
             if not is_carried(detail):
                 if not isinstance(detail, dict) or self._may_go(*filter(None, (state_of(detail),))):
                     kept.append(detail)
-            elif (back := self._take_back(read_carried(detail))) is not None and (fields := unseal(back)):
+                continue
+            carried = read_carried(detail)
+            if (back := self._take_back(carried)) is not None and (fields := unseal(back)):
                 kept += fields.get("reasoning_details", ())
-                owed += (fields["tool_call"],) if "tool_call" in fields else ()
+                owed += ((carried.id, fields["tool_call"]),) if "tool_call" in fields else ()
                 out |= {"extra_content": held} if (held := fields.get("extra_content")) else {}
         if kept:
             out["reasoning_details"] = kept
@@ -212,9 +215,12 @@ class _Messages:
         if not isinstance(calls, list):
             return
         calls = [c if self._may_go(*texts_in(_extra(c))) else _without(c, "extra_content") for c in calls]
+        named = {c["id"] for c in calls if isinstance(c, dict) and isinstance(c.get("id"), str)}
         for position, call in enumerate(calls):
-            if owed and isinstance(call, dict) and not _extra(call):
-                calls[position] = call | owed.pop(0)
+            if isinstance(call, dict) and not _extra(call):
+                own = (n for n, (led_to, _) in enumerate(owed) if led_to not in named or led_to == call.get("id"))
+                if (found := next(own, None)) is not None:
+                    calls[position] = call | owed.pop(found)[1]
         out["tool_calls"] = calls
 
     def _may_go(self, *found: str) -> bool:
