@@ -64,7 +64,8 @@ def _item(answer: Answer, item: dict[str, Any]) -> None:
             answer.calls.append(Call(call_id, item["name"], said, namespace=space))
             answer.saw("c")
         case "custom_tool_call":
-            answer.calls.append(Call(item["call_id"], item["name"], item["input"], "custom"))
+            space = item.get("namespace") or ""
+            answer.calls.append(Call(item["call_id"], item["name"], item["input"], "custom", space))
             answer.saw("c")
         case kind:
             answer.other.append(str(kind))
