@@ -9,7 +9,7 @@ conversation, the bytes meant something else, and the request is read whole. Cli
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Part, WireProtocol
 from engine.memory.groups import Group, form
-from engine.memory.known import Known
+from engine.memory.known import Contexts, Known
 
 LEAST = 16 * 1024
 """Bytes of a request below which there is nothing to gain."""
@@ -44,19 +44,28 @@ Parse = Callable[[bytes], JsonObject]
 class Thread:
     """A conversation as of one of its requests."""
 
-    pieces: list[bytes]
+    texts: list[tuple[bytes, int]]
+    """Bytes to be found in a request, one behind the other, and how many elements they are: groups, and elements alone."""
     elements: list[Any]
     parts: list[Part | None]
+    bounds: list[int]
+    """Elements with which the model begins to speak after somebody else has."""
     groups: list[Group]
-    contexts: list[Any] = field(default_factory=list)
+    contexts: Contexts = field(default_factory=Contexts)
     """What groups have been translated for; shared by the threads of a conversation."""
     stuck: int = 0
     """Elements up to which no group could be formed: not tried again."""
 
     @property
+    def behind(self) -> int:
+        """Elements that lie behind; those from there on are of the last turns, which stay out of groups."""
+        return _behind(self.parts, self.bounds)
+
+    @property
     def size(self) -> int:
         """Bytes, about: the texts, their parsed form, and what was made of them."""
-        return 2 * sum(map(len, self.pieces)) + sum(_OVERHEAD + group.held for group in self.groups)
+        texts = sum(len(text) for text, _ in self.texts)
+        return 2 * texts + sum(_OVERHEAD + group.held for group in self.groups)
 
 
 class Memory:
@@ -99,18 +108,19 @@ class Memory:
         if grown is None:
             return Known(wire, body)
         self._keep(key, thread, count, grown, most)
-        return Known(wire, body, tuple(grown.groups), grown.parts, grown.contexts)
+        groups = grown.groups[: bisect_right(grown.groups, grown.behind, key=_end)]
+        return Known(wire, body, tuple(groups), grown.parts, grown.contexts)
 
     def _longest(self, key: tuple[str, str, bytes], raw: bytes, start: int) -> tuple[Thread | None, int, int]:
         """(thread that shares most with the request, how many elements, where they end)."""
         found: tuple[Thread | None, int, int] = (None, 0, start)
         for thread in self._threads.get(key, ()):
             count, at = 0, start
-            for piece in thread.pieces:
-                if not raw.startswith(piece, at):
+            for text, elements in thread.texts:
+                if not raw.startswith(text, at):
                     break
-                at += len(piece)
-                count += 1
+                at += len(text)
+                count += elements
             if at > found[2]:
                 found = (thread, count, at)
         return found
@@ -158,21 +168,25 @@ def _grown(wire: WireProtocol, elements: list[Any], old: Thread | None, count: i
     new = elements[count:]
     if not all(isinstance(element, dict) for element in new):
         return None
-    pieces = [orjson.dumps(element) + b"," for element in new]
+    texts = [(orjson.dumps(element) + b",", 1) for element in new]
     parts = [wire.part(element) for element in new]
     if old is None:
-        return Thread(pieces, elements, parts, [])
-    groups = [group for group in old.groups if group.end <= count]
+        return Thread(texts, elements, parts, _bounds(parts, 0), [])
+    groups = old.groups[: bisect_right(old.groups, count, key=_end)]
+    grouped = groups[-1].end - groups[0].start if groups else 0
+    kept = old.texts[: count - grouped + len(groups)]
+    parts = old.parts[:count] + parts
+    bounds = old.bounds[: bisect_left(old.bounds, count)] + _bounds(parts, count)
     stuck = old.stuck if old.stuck <= count else 0
-    grown = Thread(old.pieces[:count] + pieces, elements, old.parts[:count] + parts, groups, old.contexts, stuck)
+    grown = Thread(kept + texts, elements, parts, bounds, groups, old.contexts, stuck)
     _group(wire, grown, count)
     return grown
 
 
 def _group(wire: WireProtocol, thread: Thread, count: int) -> None:
     """Makes a group of what lies behind within the first `count` elements."""
-    bounds = _bounds(thread.parts)
-    last = min(bisect_right(bounds, count) - 1, len(bounds) - 1 - _KEPT_BACK)
+    bounds = thread.bounds
+    last = bisect_right(bounds, min(count, thread.behind)) - 1
     if last < 1:
         return
     start = thread.groups[-1].end if thread.groups else bounds[0]
@@ -183,14 +197,46 @@ def _group(wire: WireProtocol, thread: Thread, count: int) -> None:
     if group is None:
         thread.stuck = end
     else:
+        at = bounds[0] + len(thread.groups)
+        group.text = b"".join(text for text, _ in thread.texts[at : at + end - start])
+        thread.texts[at : at + end - start] = [(group.text, end - start)]
         thread.groups.append(group)
 
 
-def _bounds(parts: list[Part | None]) -> list[int]:
-    """Where the model begins to speak after somebody else has."""
+def _behind(parts: list[Part | None], bounds: list[int]) -> int:
+    """Where the last turns begin that stay out of groups, counting those that every protocol shows; 0 for nowhere."""
+    turns = 0
+    for bound in reversed(bounds):
+        turns += _shown(parts, bound)
+        if turns > _KEPT_BACK:
+            return bound
+    return 0
+
+
+def _shown(parts: list[Part | None], bound: int) -> bool:
+    """Whether what the model says at `bound`, and what it was told just before, is seen in every protocol."""
+    said = told = False
+    for part in parts[bound:]:
+        if part is None or not part.assistant or said:
+            break
+        said = part.says
+    for part in reversed(parts[:bound]):
+        if part is None or part.assistant or told:
+            break
+        told = part.says
+    return said and told
+
+
+def _end(group: Group) -> int:
+    return group.end
+
+
+def _bounds(parts: list[Part | None], first: int) -> list[int]:
+    """Where, from the element `first` on, the model begins to speak after somebody else has."""
     found: list[int] = []
-    other = False
-    for index, part in enumerate(parts):
+    before = parts[first - 1] if first else None
+    other = before is not None and not before.assistant
+    for index, part in enumerate(parts[first:], first):
         if part is None:
             other = False
         elif part.assistant:

@@ -29,6 +29,12 @@ class Group:
     sizes: list[int]
     blocks: list[int]
     elements: list[Any]
+    stateful: bool
+    """Whether it may hold reasoning state, which goes to some providers only."""
+    text: bytes = b""
+    """Its elements as clients write them, a comma behind each."""
+    passing: list[Any] = field(default_factory=list)
+    """What `rewriting` has found it to pass unchanged."""
     messages: tuple[Message, ...] | None = None
     """In neutral words, once somebody has asked."""
     sealed: bool = False
@@ -60,8 +66,9 @@ def form(
         return None
     segments = wire.segments(body)
     segments.measure()
+    stateful = bool(survey.sealed or survey.compacted or "thinking.signature" in survey.requires)
     total = joined(before[-1].survey, survey) if before else survey
-    return Group(place.start, place.stop, ids, total, segments.digests, segments.sizes, segments.blocks, own)
+    return Group(place.start, place.stop, ids, total, segments.digests, segments.sizes, segments.blocks, own, stateful)
 
 
 def _ids(parts: Sequence[Part | None]) -> frozenset[str] | None:

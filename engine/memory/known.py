@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.llm.errors import ClientError
@@ -27,6 +27,16 @@ class Cut:
     at: int
 
 
+@dataclass(slots=True, eq=False)
+class Contexts:
+    """For what a conversation's groups have been worked on, so that each is compared once a request, not once a group."""
+
+    settings: list[Any] = field(default_factory=list)
+    """Of `translation`."""
+    ways: list[Any] = field(default_factory=list)
+    """Of `rewriting`."""
+
+
 class Known:
     """A parsed request, complete in `body`, and the groups in the middle of it. Without groups everything is done on the whole."""
 
@@ -38,12 +48,12 @@ class Known:
         body: JsonObject,
         groups: tuple[Group, ...] = (),
         parts: Sequence[Part | None] = (),
-        contexts: list[Any] | None = None,
+        contexts: Contexts | None = None,
     ) -> None:
         self.wire = wire
         self.body = body
         self.groups = groups if groups and _free(parts, groups) else ()
-        self.contexts = [] if contexts is None else contexts
+        self.contexts = contexts or Contexts()
 
     def survey(self) -> Survey:
         """See `WireProtocol.survey`."""
@@ -115,6 +125,10 @@ class Known:
         at = places[0]
         messages: tuple[Message, ...] = request.messages[:at] + request.messages[at + 1 :]
         return Cut(replace(request, messages=messages), at)
+
+    def around(self) -> tuple[list[Any], list[Any]]:
+        """What stands before and behind the groups."""
+        return self.body[self.wire.conversation][: self.groups[0].start], self._tail()
 
     def _tail(self) -> list[Any]:
         elements: list[Any] = self.body[self.wire.conversation][self.groups[-1].end :]

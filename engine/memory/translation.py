@@ -94,7 +94,7 @@ def _middle(
     known: Known, wire: WireProtocol, target: Target, request: LLMRequest, allowed: Allowed
 ) -> tuple[list[bytes], set[str], list[Any]] | None:
     """(the groups' bytes, their losses, how the exchange looks that stands for them); None where that can't be said."""
-    setting = _setting(known.contexts, wire, target, request)
+    setting = _setting(known.contexts.settings, wire, target, request)
     if setting is None:
         return None
     pieces: list[bytes] = []
@@ -105,7 +105,7 @@ def _middle(
             source = allowed(replace(setting.context.request, messages=source)).messages
         encoded = group.encoded.get(setting)
         if encoded is None or (encoded.source is not source and encoded.source != source):
-            encoded = _encode(group, source, wire, setting, known.contexts)
+            encoded = _encode(group, source, wire, setting, known.contexts.settings)
             if encoded is None:
                 return None
         pieces.append(encoded.data)

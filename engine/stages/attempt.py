@@ -26,6 +26,7 @@ from engine.llm.replay import replay
 from engine.llm.returning import COMPACTION, FOREIGN, SUMMARY, Returning, refuses_state, returned
 from engine.llm.sealing import SealingDecoder, seal_response
 from engine.memory.known import Known
+from engine.memory.rewriting import rewritten
 from engine.memory.translation import translated
 from engine.policy.decision import Candidate
 from engine.protocols import compaction
@@ -152,7 +153,7 @@ def _outgoing(
     known = _known(exchange)
     exchange.known = exchange.body = None
     if candidate.preserve:
-        outgoing = wire.rewrite(known.body, target)
+        outgoing = rewritten(known, wire, target)
         if asked_stream and not stream:
             outgoing = {**outgoing, "stream": False}
         # An encoder is needed only if the provider answers a stream request with one JSON document.

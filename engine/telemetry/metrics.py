@@ -170,6 +170,14 @@ class Metrics:
         return out
 
 
+def memory_metrics(held: int, reused: int) -> str:
+    """What the memory of work done holds and has saved, as Prometheus text."""
+    total = Counter("sbgw_memory_reused_bytes_total", "Bytes of requests that were not worked on again.", ())
+    total.add((), reused)
+    about = "Bytes that are remembered of conversations, about."
+    return "\n".join([*gauge("sbgw_memory_bytes", about, held), *total.text()]) + "\n"
+
+
 def export_metrics(states: Sequence[Mapping[str, Any]]) -> str:
     """How exports fare, as Prometheus text; empty without any."""
     if not states:

@@ -18,6 +18,7 @@ from engine.llm.protocol import Survey, Target, WireProtocol
 from engine.llm.returning import Returning, Seals, returned
 from engine.memory.conversations import MIB, Memory
 from engine.memory.known import Known
+from engine.memory.rewriting import rewritten
 from engine.memory.translation import translated
 from engine.protocols import compaction
 from engine.protocols.registry import PROTOCOLS
@@ -51,6 +52,8 @@ def check(
         assert _measured(known.segments()) == _measured(wire.segments(body))
     request = _tried(lambda: wire.decode_request(body))
     assert _tried(known.request) == request
+    for target in targets(wire.name, quirks):
+        assert _rewritten(known, wire, target, seals) == _rewritten(Known(wire, body), wire, target, seals), target
     if isinstance(request, LLMRequest):
         assert known.offered() == replace(request, messages=())
         for other in PROTOCOLS.values():
@@ -63,18 +66,39 @@ def check(
     return known
 
 
+def _rewritten(known: Known, wire: WireProtocol, target: Target, seals: Seals) -> Any:
+    target, back = _taking_back(target, seals)
+    try:
+        body = rewritten(known, wire, target)
+    except (ClientError, AttributeError, TypeError) as error:  # a request that its survey has refused comes no further
+        return type(error)
+    marked = (
+        wire.with_long_marks(wire.with_marks(body, most=3)) if isinstance(body.get(wire.conversation), list) else {}
+    )
+    return (
+        orjson.dumps(body),
+        orjson.dumps(marked),
+        back.left_out > 0,
+        back.compactions_left_out > 0,
+        set(back.believed),
+    )
+
+
 def _with(known: Known, wire: WireProtocol, target: Target, seals: Seals) -> Any:
     target, back = _taking_back(target, seals)
     body, losses, slim = translated(known, wire, target, lambda request: _allowed(request, back))
-    return orjson.dumps(body), losses, slim, back.left_out > 0, back.compactions_left_out > 0, set(back.believed)
+    marked = wire.with_long_marks(wire.with_marks(body, most=3))
+    told = orjson.dumps(body), orjson.dumps(marked), losses, slim
+    return *told, back.left_out > 0, back.compactions_left_out > 0, set(back.believed)
 
 
 def _without(request: LLMRequest, wire: WireProtocol, target: Target, seals: Seals) -> Any:
     target, back = _taking_back(target, seals)
     request = _allowed(request, back)
     body, losses = wire.encode_request(request, target)
-    slim = replace(request, messages=())
-    return orjson.dumps(body), losses, slim, back.left_out > 0, back.compactions_left_out > 0, set(back.believed)
+    marked = wire.with_long_marks(wire.with_marks(body, most=3))
+    told = orjson.dumps(body), orjson.dumps(marked), losses, replace(request, messages=())
+    return *told, back.left_out > 0, back.compactions_left_out > 0, set(back.believed)
 
 
 def _taking_back(target: Target, seals: Seals) -> tuple[Target, Returning]:

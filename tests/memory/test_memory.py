@@ -17,6 +17,7 @@ from engine.llm.returning import Seals
 from engine.memory.conversations import MIB, Memory
 from engine.protocols.registry import PROTOCOLS
 from engine.stages.decode import parse
+from engine.telemetry.metrics import memory_metrics
 from tests.bench.growing import Session
 from tests.fidelity.conversations import conversation
 from tests.memory.differential import QUIRKS, check, grown
@@ -199,3 +200,10 @@ def test_conversations_that_begin_alike_are_few() -> None:
         said[3] = {"role": "assistant", "content": f"{number} " + "z" * 600}
         memory.read(wire, _chat({"role": "system", "content": "s" * 600}, *said), parse, session="", most=64 * MIB)
     assert len(memory) <= 8
+
+
+def test_what_is_held_and_saved_is_counted() -> None:
+    """`/metrics` tells both."""
+    text = memory_metrics(4096, 1_500_000)
+    assert "\nsbgw_memory_bytes 4096\n" in text
+    assert text.rstrip().splitlines()[-1].split() == ["sbgw_memory_reused_bytes_total", "1500000"]
