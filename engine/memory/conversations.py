@@ -26,6 +26,9 @@ from engine.memory.known import Contexts, Known
 LEAST = 16 * 1024
 """Bytes of a request below which there is nothing to gain."""
 
+TURNS = 4
+"""Turns of a group: each is worked on once more when its group is made, which costs as much for one as for a few."""
+
 MIB = 1024 * 1024
 _MOST_THREADS = 8
 """Conversations that begin alike (sub-agents, other paths of one session) that are told apart."""
@@ -71,9 +74,10 @@ class Thread:
 class Memory:
     """Conversations of all clients, bounded by their size; those longest unused go first."""
 
-    def __init__(self, *, least: int = LEAST) -> None:
-        """Requests of fewer bytes than `least` are neither remembered nor looked for."""
+    def __init__(self, *, least: int = LEAST, turns: int = TURNS) -> None:
+        """Requests of fewer bytes than `least` are neither remembered nor looked for; a group has `turns` of them at least."""
         self._least = least
+        self._turns = turns
         self._threads: OrderedDict[tuple[str, str, bytes], list[Thread]] = OrderedDict()
         self._sizes: dict[tuple[str, str, bytes], int] = {}
         self._word = secrets.token_hex(16)
@@ -107,6 +111,8 @@ class Memory:
         grown = _grown(wire, elements, thread, count)
         if grown is None:
             return Known(wire, body)
+        if count:
+            _group(wire, grown, count, self._turns)
         self._keep(key, thread, count, grown, most)
         groups = grown.groups[: bisect_right(grown.groups, grown.behind, key=_end)]
         return Known(wire, body, tuple(groups), grown.parts, grown.contexts)
@@ -178,20 +184,22 @@ def _grown(wire: WireProtocol, elements: list[Any], old: Thread | None, count: i
     parts = old.parts[:count] + parts
     bounds = old.bounds[: bisect_left(old.bounds, count)] + _bounds(parts, count)
     stuck = old.stuck if old.stuck <= count else 0
-    grown = Thread(kept + texts, elements, parts, bounds, groups, old.contexts, stuck)
-    _group(wire, grown, count)
-    return grown
+    return Thread(kept + texts, elements, parts, bounds, groups, old.contexts, stuck)
 
 
-def _group(wire: WireProtocol, thread: Thread, count: int) -> None:
-    """Makes a group of what lies behind within the first `count` elements."""
+def _group(wire: WireProtocol, thread: Thread, count: int, turns: int) -> None:
+    """Makes a group of what lies behind within the first `count` elements, if that is at least so many turns."""
     bounds = thread.bounds
     last = bisect_right(bounds, min(count, thread.behind)) - 1
     if last < 1:
         return
     start = thread.groups[-1].end if thread.groups else bounds[0]
     end = bounds[last]
-    if end <= start or thread.stuck > start or any(p is None or p.assistant for p in thread.parts[: bounds[0]]):
+    if (
+        last - bisect_left(bounds, start) < turns
+        or thread.stuck > start
+        or any(p is None or p.assistant for p in thread.parts[: bounds[0]])
+    ):
         return
     group = form(wire, thread.elements, thread.parts, slice(start, end), thread.groups)
     if group is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.llm.messages import Message, Thinking
+from engine.llm.prefix import Segments
 from engine.llm.protocol import Part, Survey, WireProtocol
 
 
@@ -25,9 +26,8 @@ class Group:
     """Of the calls that are made and answered in it."""
     survey: Survey
     """Of everything from the first group to this one."""
-    digests: list[int]
-    sizes: list[int]
-    blocks: list[int]
+    segments: Segments
+    """Its own, measured, without their values."""
     elements: list[Any]
     stateful: bool
     """Whether it may hold reasoning state, which goes to some providers only."""
@@ -66,9 +66,10 @@ def form(
         return None
     segments = wire.segments(body)
     segments.measure()
+    segments.values.clear()
     stateful = bool(survey.sealed or survey.compacted or "thinking.signature" in survey.requires)
     total = joined(before[-1].survey, survey) if before else survey
-    return Group(place.start, place.stop, ids, total, segments.digests, segments.sizes, segments.blocks, own, stateful)
+    return Group(place.start, place.stop, ids, total, segments, own, stateful)
 
 
 def _ids(parts: Sequence[Part | None]) -> frozenset[str] | None:

@@ -9,13 +9,14 @@ from typing import Any
 
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject, LLMRequest, Message, Text
-from engine.llm.prefix import Segments
+from engine.llm.prefix import Kind, Segments
 from engine.llm.protocol import Part, Survey, WireProtocol
 from engine.memory.groups import Group, joined
 
 WORD = secrets.token_hex(16)
 """Nobody's text: what stands for a part that is left out."""
 
+_MESSAGE: list[Kind] = ["message"]
 _STAND_IN = (Text(WORD),)
 
 
@@ -79,20 +80,16 @@ class Known:
         rest = self.wire.segments(self._without_groups())
         rest.measure()
         at, count = len(rest.kinds) - len(self._tail()), self.groups[-1].end - self.groups[0].start
-        whole = Segments(rest.kinds[:at], rest.values[:at])
-        whole.digests, whole.sizes, whole.blocks = rest.digests[:at], rest.sizes[:at], rest.blocks[:at]
-        for group in self.groups:
-            whole.digests += group.digests
-            whole.sizes += group.sizes
-            whole.blocks += group.blocks
-        # Who has been answered once is in the conversation, whatever the words.
-        whole.kinds += ["message"] * (count + len(rest.kinds) - at)
-        whole.values += [None] * count + rest.values[at:]
-        whole.digests += rest.digests[at:]
-        whole.sizes += rest.sizes[at:]
-        whole.blocks += rest.blocks[at:]
-        whole.marks = [mark + count if mark >= at else mark for mark in rest.marks]
-        return whole
+        groups = [group.segments for group in self.groups]
+        return Segments(
+            # Who has been answered once is in the conversation, whatever the words.
+            kinds=rest.kinds[:at] + _MESSAGE * (count + len(rest.kinds) - at),
+            values=[*rest.values[:at], *[None] * count, *rest.values[at:]],
+            marks=[mark + count if mark >= at else mark for mark in rest.marks],
+            blocks=[*rest.blocks[:at], *(n for group in groups for n in group.blocks), *rest.blocks[at:]],
+            digests=[*rest.digests[:at], *(n for group in groups for n in group.digests), *rest.digests[at:]],
+            sizes=[*rest.sizes[:at], *(n for group in groups for n in group.sizes), *rest.sizes[at:]],
+        )
 
     def request(self) -> LLMRequest:
         """See `WireProtocol.decode_request`."""

@@ -246,8 +246,8 @@ class Prefixes:
                 if entry.count > common or not look.reaches(entry.count, marks, cache.lookback):
                     continue
             elif entry.count > common:
-                if not common or chain is None or not cache.partial:
-                    continue
+                if not common or chain is None or not cache.partial or entry.count > len(chain.ends):
+                    continue  # the conversation has gone back behind it: how much of it is shared is not known any more
                 tokens *= chain.ends[common - 1] / chain.ends[entry.count - 1]
             best = max(best, tokens)
         kept = self._kept.get(ref, 1.0)

@@ -122,11 +122,12 @@ class Start:
     memory_loaded_mb: float = 0.0
 
 
-def gateway(folder: Path, upstream: Server, number: int) -> Server:
-    """A gateway on a free port with a state folder of its own."""
+def gateway(folder: Path, upstream: Server, number: int, *, more: str = "") -> Server:
+    """A gateway on a free port with a state folder of its own; `more` goes into its policy."""
     refs = [name for ref in MODELS.values() for name in (ref, f"{ref}-paced")]
     policy = folder / "bench.yaml"
-    policy.write_text(POLICY.format(url=upstream.url, models="\n".join(MODEL.format(ref=ref) for ref in refs)))
+    made = POLICY.format(url=upstream.url, models="\n".join(MODEL.format(ref=ref) for ref in refs))
+    policy.write_text(made + more)
     command = [*GATEWAY, "--policy", str(policy), "--port", "0", "--state-dir", str(folder / f"state{number}")]
     env = {**compiled(), "STACKBILT_GATEWAY_KEY": KEY, "MOCK_KEY": "mock-key", "PYTHONPATH": str(ROOT)}
     return Server(command, env=env, cwd=folder)

@@ -1,40 +1,62 @@
-"""What a turn of a growing session costs, by layer: `python -m tests.bench.bench_turns [--turns 200] [--json]`.
+"""What a turn of a growing session costs, as a whole and with the memory of work done:
 
-Microseconds of CPU per request at turns 10, 50, 100 and 200, the best of several; asserts nothing about time. A client speaks
-each protocol to a provider of each: where both are the same the request is rewritten, else decoded and encoded.
+    python -m tests.bench.bench_turns [--turns 200] [--gateway] [--json]
+
+Microseconds of CPU at turns 10, 50, 100 and 200, by layer, the best of several turns around each. A client speaks each protocol
+to a provider of each: where both are the same the request is rewritten, else decoded and encoded. With `--gateway` a whole
+gateway answers the session of a Messages client, without memory and with it. Asserts nothing about time.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from engine.llm.catalogue import Model, Provider, Quirks
+from engine.llm.catalogue import Model, PromptCache, Provider, Quirks
 from engine.llm.protocol import Target
+from engine.memory.conversations import MIB, Memory
+from engine.memory.rewriting import rewritten
+from engine.memory.translation import translated
 from engine.protocols.registry import PROTOCOLS
 from engine.stages.decode import parse
 from engine.store.prefixes import Prefixes
+from tests.bench import bench_gateway, bodies, load
 from tests.bench.growing import Session
+from tests.bench.processes import Server
 
 AT = (10, 50, 100, 200)
+BEFORE = 12
+"""Turns of the session that are played before a measured one."""
+MEASURED = 5
+
 CONVERSATION = {"anthropic-messages": "messages", "openai-responses": "input", "openai-chat": "messages"}
 """Field of a request that holds the conversation."""
 
+Figures = dict[str, float]
 
-def best(work: Callable[[], object], times: int = 7) -> float:
-    """Microseconds of this process's CPU, the least of several."""
-    least = float("inf")
-    for _ in range(times):
+
+class Clock:
+    """The least CPU time of each step, in microseconds."""
+
+    def __init__(self) -> None:
+        self.least: Figures = {}
+
+    def take(self, step: str, work: Callable[[], Any]) -> Any:
+        """What `work` gives."""
         began = time.process_time()
-        work()
-        least = min(least, time.process_time() - began)
-    return least * 1e6
+        made = work()
+        took = (time.process_time() - began) * 1e6
+        self.least[step] = min(self.least.get(step, took), took)
+        return made
 
 
 def target(protocol: str) -> Target:
@@ -46,61 +68,115 @@ def target(protocol: str) -> Target:
     return Target(Provider("other", {protocol: "http://127.0.0.1:1"}), model, protocol, quirks)
 
 
-def layers(protocol: str, raw: bytes) -> dict[str, float]:
-    """Layer → microseconds for one request of a client of `protocol`."""
-    wire = PROTOCOLS[protocol]
-    body = parse(raw)
-    found = {
-        "parse": best(lambda: parse(raw)),
-        "survey": best(lambda: wire.survey(body)),
-        "prefix": best(
-            lambda: Prefixes().look("s", wire.segments(body), lambda ref: None, 0.0, marking=False)  # type: ignore[arg-type, return-value]
-        ),
-    }
-    for name, other in PROTOCOLS.items():
-        there = target(name)
+def turn(protocol: str, raw: bytes, memory: Memory, most: int, clock: Clock) -> None:
+    """One request of a client of `protocol`: all the work that it takes, to each provider."""
+    wire, targets = PROTOCOLS[protocol], {name: target(name) for name in PROTOCOLS}
+    known = clock.take("read", lambda: memory.read(wire, raw, parse, session="s", most=most))
+    clock.take("survey", known.survey)
+    rules = lambda ref: PromptCache()  # noqa: E731
+    clock.take("prefix", lambda: Prefixes().look("s", known.segments(), rules, 0.0, marking=False))
+    for name, there in targets.items():
         if name == protocol:
-            found["rewrite"] = best(lambda other=other, there=there: other.rewrite(body, there))
-            outgoing = other.rewrite(body, there)
+            outgoing = clock.take("rewrite", lambda there=there: rewritten(known, wire, there))
         else:
-            request = wire.decode_request(body)
-            found["decode"] = best(lambda: wire.decode_request(body))
-            found[f"encode to {name}"] = best(
-                lambda other=other, there=there, request=request: other.encode_request(request, there)
+            other = PROTOCOLS[name]
+            outgoing = clock.take(
+                f"to {name}",
+                lambda other=other, there=there: translated(known, other, there, lambda request: request)[0],
             )
-            outgoing, _ = other.encode_request(request, there)
-        found[f"dumps to {name}"] = best(lambda outgoing=outgoing: orjson.dumps(outgoing))
+        clock.take(f"dumps, {name}", lambda outgoing=outgoing: orjson.dumps(outgoing))
+
+
+def measure(protocol: str, at: int, most: int) -> Figures:
+    """Step → microseconds at turn `at` of a session."""
+    session, memory, clock = Session(protocol, "m", at + MEASURED), Memory(), Clock()
+    requests = [session.request(number) for number in range(max(at - BEFORE, 0), at + MEASURED)]
+    for raw in requests[:-MEASURED]:
+        turn(protocol, raw, memory, most, Clock())
+    for raw in requests[-MEASURED:]:
+        turn(protocol, raw, memory, most, clock)
+    common = sum(clock.least[step] for step in ("read", "survey", "prefix"))
+    for name in PROTOCOLS:
+        step = "rewrite" if name == protocol else f"to {name}"
+        clock.least[f"ALL, {name}"] = common + clock.least[step] + clock.least[f"dumps, {name}"]
+    return clock.least
+
+
+def layers(turns: list[int]) -> dict[str, dict[str, dict[int, Figures]]]:
+    """Protocol → whole or memory → turn → step → microseconds."""
+    found: dict[str, dict[str, dict[int, Figures]]] = {}
+    for protocol in PROTOCOLS:
+        ways: dict[str, dict[int, Figures]] = {"whole": {}, "memory": {}}
+        for at in turns:  # side by side: the machine is not always equally fast
+            ways["whole"][at] = measure(protocol, at, 0)
+            ways["memory"][at] = measure(protocol, at, 64 * MIB)
+        found[protocol] = ways
     return found
 
 
-def measure(protocol: str, turns: list[int]) -> dict[int, dict[str, float]]:
-    """Turn → layer → microseconds."""
-    session = Session(protocol, "m", max(turns))
-    return {turn: layers(protocol, session.request(turn)) for turn in turns}
-
-
-def table(protocol: str, measured: dict[int, dict[str, float]]) -> str:
+def table(found: dict[str, dict[str, dict[int, Figures]]]) -> str:
     """The figures as text."""
-    lines = [f"{protocol:32}" + "".join(f"{f'turn {turn}':>12}" for turn in measured)]
-    lines += [
-        f"  {layer:30}" + "".join(f"{figures[layer]:12.0f}" for figures in measured.values())
-        for layer in next(iter(measured.values()))
-    ]
+    lines: list[str] = []
+    for protocol, ways in found.items():
+        heads = [f"{way} {at}" for way, figures in ways.items() for at in figures]
+        lines.append(f"{protocol:28}" + "".join(f"{head:>12}" for head in heads))
+        steps = next(iter(ways["whole"].values()))
+        lines += [
+            f"  {step:26}" + "".join(f"{figures[step]:12.0f}" for at in ways.values() for figures in at.values())
+            for step in steps
+        ]
+        lines.append("")
     return "\n".join(lines)
+
+
+async def gateway(turns: list[int]) -> dict[str, dict[int, Figures]]:
+    """Whole or memory → turn → way → microseconds of the gateway's CPU for a request, of eight turns around each."""
+    found: dict[str, dict[int, Figures]] = {"whole": {}, "memory": {}}
+    with tempfile.TemporaryDirectory(prefix="sbgw-bench-") as name:
+        folder = Path(name)
+        with Server([sys.executable, str(bench_gateway.ROOT / "tests/bench/upstream.py")]) as upstream:
+            for way, measured in found.items():
+                (folder / way).mkdir()
+                more = "cache: {memory_mib: 0}\n" if way == "whole" else ""
+                with bench_gateway.gateway(folder / way, upstream, 0, more=more) as server:
+                    for at in turns:
+                        measured[at] = {
+                            kind: await _play(server, ref.split("/")[1], at)
+                            for kind, ref in bench_gateway.MODELS.items()
+                        }
+    return found
+
+
+async def _play(server: Server, model: str, at: int) -> float:
+    session = Session("anthropic-messages", model, at + 8, seed=at)
+    url, headers = f"{server.url}/v1/messages", {**bodies.HEADERS, "x-api-key": bench_gateway.KEY}
+
+    async def ask(number: int) -> None:
+        answers = await load.run(url, session.request(number), headers, requests=1, connections=1, contains=b"end_turn")
+        if answers.failures:
+            raise RuntimeError(answers.failures[0])
+
+    for number in range(max(at - BEFORE, 0), at):
+        await ask(number)
+    rounds = []
+    for number in range(at, at + 8, 2):
+        before = server.cpu_seconds()
+        await ask(number)
+        await ask(number + 1)
+        rounds.append((server.cpu_seconds() - before) * 1e6 / 2)
+    return min(rounds)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=200, help="longest session")
+    parser.add_argument("--gateway", action="store_true", help="measure a whole gateway, not the layers")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    turns = [turn for turn in AT if turn <= options.turns] or [options.turns]
-    results: dict[str, Any] = {protocol: measure(protocol, turns) for protocol in PROTOCOLS}
-    if options.json:
-        sys.stdout.write(json.dumps(results, indent=1) + "\n")
-    else:
-        sys.stdout.write("\n\n".join(table(protocol, figures) for protocol, figures in results.items()) + "\n")
+    turns = [at for at in AT if at <= options.turns] or [options.turns]
+    found: Any = {"anthropic-messages client": asyncio.run(gateway(turns))} if options.gateway else layers(turns)
+    sys.stdout.write((json.dumps(found, indent=1) if options.json else table(found)) + "\n")
     return 0
 
 

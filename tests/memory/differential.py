@@ -119,7 +119,7 @@ def _tried(work: Any) -> Any:
 
 def _measured(segments: Segments) -> Any:
     segments.measure()
-    return segments.kinds, segments.digests, segments.sizes, segments.marks, segments.blocks
+    return {name: getattr(segments, name) for name in segments.__slots__ if name != "values"}, len(segments.values)
 
 
 def grown(rng: Random, wire: WireProtocol, pieces: list[dict[str, Any]], *, apart: bool) -> Iterator[bytes]:

@@ -267,3 +267,13 @@ def test_what_is_remembered_is_bounded() -> None:
         Talk("b/auto", f"s{n}", talk.prefixes).ask(prompt(1, first=f"{n}"), 0)
     assert Talk("b/auto", "s1", talk.prefixes).look(prompt(2, first="1"), 1).common > 4
     assert Talk("b/auto", "s0", talk.prefixes).look(prompt(2, first="0"), 1).common == 0
+
+
+def test_a_conversation_that_went_back_with_another_model_is_looked_at_all_the_same() -> None:
+    """What the first model keeps reaches further than the conversation now does."""
+    rules = {"a/one": PromptCache(kind="automatic"), "b/two": PromptCache(kind="automatic")}
+    prefixes = Prefixes()
+    for turns, ref in ((9, "a/one"), (2, "b/two"), (3, "b/two")):
+        look = prefixes.look("s", segments(prompt(turns)), rules.__getitem__, 1.0, marking=False)
+        prefixes.note(look, ref, rules[ref], Usage(input_tokens=5_000, cached_tokens=0))
+    assert "b/two" in look.warm
