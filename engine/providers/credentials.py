@@ -32,6 +32,7 @@ class Credentials:
 
     def __init__(self, providers: Iterable[Provider], environ: Mapping[str, str]) -> None:
         self._keys: dict[str, tuple[Key, ...]] = {}
+        self._digests: dict[str, tuple[str, ...]] = {}
         self._places: dict[str, dict[str, str]] = {}
         self._missing: dict[str, tuple[str, ...]] = {}
         for provider in providers:
@@ -40,6 +41,7 @@ class Credentials:
                 keys = _keys(provider, environ)
                 if keys:
                     self._keys[provider.name] = keys
+                    self._digests[provider.name] = tuple(key.digest for key in keys)
                 else:
                     wanted.append(provider.api_key_env[0])
             places = {place: environ.get(name, "").strip() for place, name in provider.url_env.items()}
@@ -51,6 +53,10 @@ class Credentials:
     def keys(self, provider: Provider) -> tuple[Key, ...]:
         """The provider's keys in the order of its row; empty when it needs none or has none."""
         return self._keys.get(provider.name, ())
+
+    def digests(self, provider: Provider) -> tuple[str, ...]:
+        """Those of its keys in the same order; the empty one alone when there is none."""
+        return self._digests.get(provider.name, ("",))
 
     def key(self, provider: Provider, digest: str = "") -> str:
         """The provider's key of that digest, its first one without; empty when it needs none or has none."""

@@ -69,15 +69,19 @@ class Health:
         return self._pick(provider, keys, model, self._monotonic())
 
     def _pick(self, provider: str, keys: Sequence[str], model: str, now: float) -> tuple[Place, bool]:
-        places = [Place(provider, key, model) for key in keys]
-        for place in places:
-            if self._admits(place, now):
+        for key in keys:
+            if self._admits(place := Place(provider, key, model), now):
                 return place, True
+        places = (Place(provider, key, model) for key in keys)
         return min(places, key=lambda place: self._until(place, now)), False
 
     def _admits(self, place: Place, now: float) -> bool:
-        known = self._wards.get(place.provider, {})
-        return all(known.get(where, _NEW).ready(now) for where in place.wider())
+        known = self._wards.get(place.provider)
+        if known:
+            for where in place.wider():
+                if (ward := known.get(where)) is not None and not ward.ready(now):
+                    return False
+        return True
 
     def _until(self, place: Place, now: float) -> float:
         """When `place` is worth a try again."""
@@ -301,9 +305,7 @@ def identities(provider: Provider, credentials: Credentials, login: str) -> tupl
 
     One at least: the empty one, where none is needed or none is there.
     """
-    if provider.auth == "client":
-        return (login,)
-    return tuple(key.digest for key in credentials.keys(provider)) or ("",)
+    return (login,) if provider.auth == "client" else credentials.digests(provider)
 
 
 def _labelled(key: str) -> JsonObject:

@@ -7,7 +7,6 @@ over the joined texts tells.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -20,6 +19,8 @@ _OURS = frozenset(
 )
 """Fields made by the gateway; what they hold of others' texts stands in the facts too."""
 
+_PLAIN = frozenset({int, float, bool, type(None)})
+
 _texts_of = attrgetter(*(f.name for f in fields(Event) if f.type == "str" and f.name not in _OURS))
 _HOLDERS = tuple(
     f.name for f in fields(Event) if str(f.type).startswith(("tuple", "JsonObject")) and f.name not in _OURS
@@ -31,7 +32,7 @@ def cleaned(event: Event, redactor: Redactor) -> Event:
     found: list[str] = [*_texts_of(event)]
     for name in _HOLDERS:
         if value := getattr(event, name):
-            found += _texts(value)
+            _collect(value, found)
     text = " ".join(found)
     data = text.encode("utf-8", "replace")
     if text.isprintable() and redactor.redact(data) is data:
@@ -40,20 +41,21 @@ def cleaned(event: Event, redactor: Redactor) -> Event:
     return Event.from_json(json.loads(redactor.redact(whole)))
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
+def _collect(value: Any, into: list[str]) -> None:
+    """Every text below `value`; facts are mostly numbers, which are passed over first."""
+    if isinstance(value, dict):
         for below in value.values():
             if below.__class__ is str:
-                yield below
-            elif below.__class__ is dict or below.__class__ is list:
-                yield from _texts(below)
+                into.append(below)
+            elif below.__class__ not in _PLAIN:
+                _collect(below, into)
+    elif isinstance(value, str):
+        into.append(value)
     elif isinstance(value, list | tuple):
         for below in value:
-            yield from _texts(below)
+            _collect(below, into)
     elif hasattr(value, "message"):
-        yield value.message
+        into.append(value.message)
 
 
 def _printable(value: Any) -> Any:
