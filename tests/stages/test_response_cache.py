@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey
 from engine.stages.cache import key_of
-from engine.store import response_cache
+from engine.store import answer_file
 from tests.emulator import Emulator, Fault
 from tests.emulator.dialects import Shell
 from tests.emulator.models import Model
@@ -198,7 +198,7 @@ async def test_excluded_questions(protocol: str, kind: str, stream: bool, tmp_pa
                 answer = await gate.ask(protocol, {**EXCLUDED[kind](protocol), "stream": stream})
                 assert answer.status == 200, answer.body
         assert asked_upstream(emu) == 2
-    assert response_cache.count(tmp_path / "answers") == (0, 0)
+    assert answer_file.count(tmp_path / "answers") == (0, 0)
 
 
 SCRIPTS: dict[str, Turn] = {
@@ -233,7 +233,7 @@ async def test_excluded_answers(protocol: str, script: str, stream: bool, tmp_pa
                     offered = {"type": "function", "function": {"name": "Bash", "parameters": schema}}
                 made["tools"] = [offered]
             await gate.ask(protocol, made)
-    assert response_cache.count(tmp_path / "answers") == (0, 0)
+    assert answer_file.count(tmp_path / "answers") == (0, 0)
     assert asked_upstream(emu) >= 1
 
 
