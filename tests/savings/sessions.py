@@ -3,7 +3,8 @@
 Where the captures are not there, a request of the same shape and size takes their place. How long answers, tool results and
 pauses are is drawn; the figures are assumptions, stated here: a tool loop has about eight calls, a result about 2 kB (at most
 20 kB), a call comes 4 to 25 seconds after the one before (one in ten waits minutes for a command), and a user thinks for
-45 seconds in the middle, in one case of five for more than five minutes.
+45 seconds in the middle, in one case of five for more than five minutes. On request, one turn of thirty calls twelve tools at
+once, and one user's word of three sets a sub-agent of Claude Code to work for eight turns.
 """
 
 from __future__ import annotations
@@ -100,6 +101,12 @@ class Turn:
     output_tokens: int
     kind: str
     side: bool = False
+    agent: bool = False
+    """Of a sub-agent."""
+
+
+WIDE = 12
+"""Calls of a turn that makes many at once."""
 
 
 @dataclass
@@ -107,6 +114,10 @@ class Session:
     kind: Kind
     seed: int
     turns: int
+    wide: bool = False
+    """Some turns call many tools at once."""
+    agents: bool = False
+    """Some turns are a sub-agent's."""
     dice: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -145,11 +156,32 @@ class Session:
                 left -= 1
                 at += dice.uniform(60, 200) if dice.random() < 0.1 else dice.uniform(4, 25)
                 size = min(int(dice.lognormvariate(math.log(2000), 1.0)), 20_000)
-                grow(history, dice.choice(names), answer, self.text(size), number)
+                calls = WIDE if self.wide and dice.random() < 1 / 30 else 1
+                grow(history, dice.choice(names), answer, self.text(size), number, count=calls)
             else:
                 left = 1 + int(dice.expovariate(1 / 8))
                 at += 5 + dice.lognormvariate(math.log(45), 2.26)
                 grow(history, None, answer, self.text(int(dice.lognormvariate(math.log(200), 0.7))), number)
+                if self.agents and kind.agent is _CLAUDE and dice.random() < 1 / 3:
+                    yield from self._agent(at, number)
+                    at += 8 * 12.0
+
+    def _agent(self, at: float, number: int) -> Iterator[Turn]:
+        """Eight turns of a sub-agent, as captured: the same session, a system text and tools of its own, its id in a header."""
+        base = agent_request() | {"model": self.kind.model, "stream": False}
+        headers = {**self.headers, "x-claude-code-agent-id": f"{number:017x}"}
+        _grow_messages(base["messages"], None, "", self.text(600), 0)
+        for turn in range(8):
+            yield Turn(
+                at + 12 * turn,
+                orjson.dumps(marked(base, "three")),
+                headers,
+                self.kind.protocol,
+                180,
+                self.kind.name,
+                agent=True,
+            )
+            _grow_messages(base["messages"], "Read", self.text(200), self.text(4000), 1000 * number + turn)
 
     def text(self, size: int) -> str:
         """Words that no other session has, about `size` characters."""
@@ -170,12 +202,25 @@ class Session:
         return Turn(0.0, orjson.dumps(body), self.headers, kind.protocol, 20, kind.name, side=True)
 
 
-def sessions(count: int, *, most: int = 200, least: int = 30, seed: int = 1) -> list[Session]:
+def sessions(
+    count: int, *, most: int = 200, least: int = 30, seed: int = 1, wide: bool = False, agents: bool = False
+) -> list[Session]:
     """`count` sessions in the shares of the kinds, of `least` to `most` turns."""
     dice = random.Random(seed)
     order = [kind for kind in KINDS for _ in range(kind.share)]
     step = len(order) / count
-    return [Session(order[int(n * step)], seed * 1000 + n, dice.randint(least, most)) for n in range(count)]
+    return [
+        Session(order[int(n * step)], seed * 1000 + n, dice.randint(least, most), wide, agents) for n in range(count)
+    ]
+
+
+def agent_request() -> dict[str, Any]:
+    """A sub-agent's first request, as captured, or one of the same shape."""
+    for path in sorted((CAPTURES / "claude/long").glob("*.json")):
+        told = json.loads(path.read_bytes())
+        if any(name.lower() == "x-claude-code-agent-id" for name, _ in told["headers"]):
+            return _begun(copy.deepcopy(told["body"]))
+    return synthetic(KINDS[0])
 
 
 def first_request(kind: Kind) -> dict[str, Any]:
@@ -274,11 +319,18 @@ def marked(body: dict[str, Any], how: str) -> dict[str, Any]:
     return body
 
 
-def _grow_messages(history: list[Any], tool: str | None, answer: str, came: str, number: int) -> None:
-    call = {"type": "tool_use", "id": f"toolu_{number:06d}", "name": tool, "input": {"command": answer[:200]}}
+def _grow_messages(
+    history: list[Any], tool: str | None, answer: str, came: str, number: int, *, count: int = 1
+) -> None:
+    ids = [f"toolu_{number:06d}_{n}" for n in range(count if tool else 0)]
+    calls = [{"type": "tool_use", "id": i, "name": tool, "input": {"command": answer[:200]}} for i in ids]
     if answer:
-        history.append({"role": "assistant", "content": [{"type": "text", "text": answer}, *([call] if tool else [])]})
-    result: Any = [{"type": "tool_result", "tool_use_id": call["id"], "content": came}] if tool else came
+        history.append({"role": "assistant", "content": [{"type": "text", "text": answer}, *calls]})
+    results = [
+        {"type": "tool_result", "tool_use_id": i, "content": part}
+        for i, part in zip(ids, _parts(came, count), strict=False)
+    ]
+    result: Any = results or came
     if not answer and history and history[-1]["role"] == "user":
         blocks = history[-1]["content"]
         blocks = [{"type": "text", "text": blocks}] if isinstance(blocks, str) else blocks
@@ -287,29 +339,43 @@ def _grow_messages(history: list[Any], tool: str | None, answer: str, came: str,
     history.append({"role": "user", "content": result})
 
 
-def _grow_chat(history: list[Any], tool: str | None, answer: str, came: str, number: int) -> None:
+def _parts(came: str, count: int) -> list[str]:
+    """`came` in so many parts."""
+    size = -(-len(came) // count)
+    return [came[n * size : (n + 1) * size] or "-" for n in range(count)]
+
+
+def _grow_chat(history: list[Any], tool: str | None, answer: str, came: str, number: int, *, count: int = 1) -> None:
+    ids = [f"call_{number:06d}_{n}" for n in range(count)]
     if answer:
-        call = {"id": f"call_{number:06d}", "type": "function", "function": {"name": tool, "arguments": orjson.dumps({"command": answer[:200]}).decode()}}  # fmt: skip
-        history.append({"role": "assistant", "content": answer, **({"tool_calls": [call]} if tool else {})})
+        arguments = orjson.dumps({"command": answer[:200]}).decode()
+        calls = [{"id": i, "type": "function", "function": {"name": tool, "arguments": arguments}} for i in ids]
+        history.append({"role": "assistant", "content": answer, **({"tool_calls": calls} if tool else {})})
     if tool:
-        history.append({"role": "tool", "tool_call_id": f"call_{number:06d}", "content": came})
+        history += [
+            {"role": "tool", "tool_call_id": i, "content": p} for i, p in zip(ids, _parts(came, count), strict=True)
+        ]
     else:
         history.append({"role": "user", "content": came})
 
 
-def _grow_responses(history: list[Any], tool: str | None, answer: str, came: str, number: int) -> None:
+def _grow_responses(
+    history: list[Any], tool: str | None, answer: str, came: str, number: int, *, count: int = 1
+) -> None:
     if answer:
         part = {"type": "output_text", "text": answer, "annotations": []}
         history.append({"type": "message", "role": "assistant", "id": f"msg_{number:06d}", "content": [part]})
     if tool:
         arguments = orjson.dumps({"command": answer[:200]}).decode()
-        history.append({"type": "function_call", "id": f"fc_{number:06d}", "call_id": f"call_{number:06d}", "name": tool, "arguments": arguments})  # fmt: skip
-        history.append({"type": "function_call_output", "call_id": f"call_{number:06d}", "output": came})
+        ids = [f"{number:06d}_{n}" for n in range(count)]
+        history += [{"type": "function_call", "id": f"fc_{i}", "call_id": f"call_{i}", "name": tool, "arguments": arguments} for i in ids]  # fmt: skip
+        parts = zip(ids, _parts(came, count), strict=True)
+        history += [{"type": "function_call_output", "call_id": f"call_{i}", "output": p} for i, p in parts]
     else:
         history.append({"type": "message", "role": "user", "content": [{"type": "input_text", "text": came}]})
 
 
-GROW: Mapping[str, Callable[[list[Any], str | None, str, str, int], None]] = {
+GROW: Mapping[str, Callable[..., None]] = {
     "anthropic-messages": _grow_messages,
     "openai-chat": _grow_chat,
     "openai-responses": _grow_responses,

@@ -24,15 +24,41 @@ _PLAIN = {
     "deep_reasoning": "requested, anthropic, openai, cerebras",
 }
 
+_STICKY = "session.warm_tokens > 0 && model.ref == session.warm_model ? -1.0 : double(candidate.position)"
+_BY_CLASS = """version: 1
+name: alternating
+extends: [default]
+routes:
+  tool_heavy:
+    use: [{{use: anthropic/claude-sonnet-5-5, when: 'request.model.startsWith("claude-")'}}, {{use: openai/gpt-6.1-terra, when: 'request.model.startsWith("gpt-")'}}, requested]
+    order: '{order}'
+classify:
+  - {{id: users-word, class: fast_code, when: request.last_role == "user" && request.tools > 0, before: tools-in-play}}
+"""
+"""A user's word goes to the model asked for, the tool loop after it to a cheaper one of the same vendor."""
+
+_SMALL_AGENTS = """version: 1
+name: small-agents
+extends: [default]
+classify:
+  - {id: sub-agent, class: sub_agent, when: request.purpose == "subagent", before: long-context}
+routes:
+  sub_agent: [{use: anthropic/claude-haiku-5-5, when: 'request.model.startsWith("claude-")'}, requested, anthropic, openai]
+"""
+
 POLICIES: Mapping[str, str] = {
     "requested": "version: 1\nname: requested\nextends: [default]\ncache: {prefix: off}\nroutes:\n"
     + "".join(f"  {name}: [requested]\n" for name in _CLASSES),
     "not sticky": "version: 1\nname: loose\nextends: [default]\nroutes:\n"
     + "".join(f"  {name}: {{use: [{use}], order: double(candidate.position)}}\n" for name, use in _PLAIN.items()),
     "no hints": "version: 1\nname: unhinted\nextends: [default]\ncache: {prefix: off}\n",
+    "by class": _BY_CLASS.format(order="double(candidate.position)"),
+    "by class, sticky": _BY_CLASS.format(order=_STICKY),
+    "small agents": _SMALL_AGENTS,
 }
 """Besides the shipped ones: everything to the model asked for and nothing added; the default without staying where it is warm;
-the default without hints and cache facts."""
+the default without hints and cache facts; a policy whose classes alternate within a session, as it is and sticky; the default with
+sub-agents on the vendor's small model."""
 
 
 @dataclass
@@ -47,6 +73,8 @@ class Told:
     broken: str = ""
     first: bool = False
     hints: tuple[str, ...] = ()
+    route_class: str = ""
+    agent: bool = False
 
 
 @dataclass
@@ -66,7 +94,7 @@ def policy(name: str) -> Policy:
     return load_text(POLICIES[name], file=f"{name}.yaml") if name in POLICIES else load_policy(name)
 
 
-class _Nobody:
+class Nobody:
     started = False
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
@@ -106,9 +134,9 @@ async def simulate(
             host = "api.anthropic.com" if session.kind.model.startswith("claude") else "api.openai.com"
             vendors.down = frozenset({host}) if off and not turn.side else frozenset()
             vendors.output_tokens = turn.output_tokens
-            exchange = gateway.exchange(PROTOCOLS[turn.protocol], turn.headers, turn.body, _Nobody())
+            exchange = gateway.exchange(PROTOCOLS[turn.protocol], turn.headers, turn.body, Nobody())
             await gateway.run(exchange)
-            told = _told(exchange, side=turn.side)
+            told = _told(exchange, side=turn.side, agent=turn.agent)
             assert told is not None or off, (exchange.error, log[-1:])
             if told is not None:
                 told.first = len(result.requests) <= int(bool(session.kind.side))
@@ -117,7 +145,7 @@ async def simulate(
     return results
 
 
-def _told(exchange: Exchange, *, side: bool) -> Told | None:
+def _told(exchange: Exchange, *, side: bool, agent: bool = False) -> Told | None:
     if exchange.answer is None or exchange.bill is None or exchange.tapped is None:
         return None
     usage, ref = exchange.tapped.usage, exchange.answer.candidate.ref
@@ -126,7 +154,7 @@ def _told(exchange: Exchange, *, side: bool) -> Told | None:
     assert usd is not None, ref
     session = exchange.facts["session"]
     return Told(usd, ref, session["warm"].get(ref, 0), usage.cached_tokens or 0, side, session["prefix_break"],
-                hints=exchange.attempts[-1].hints)  # fmt: skip
+                hints=exchange.attempts[-1].hints, route_class=exchange.case.route_class if exchange.case else "", agent=agent)  # fmt: skip
 
 
 def errors(results: Sequence[Result]) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from functools import lru_cache
 from statistics import median
@@ -69,6 +70,40 @@ def test_staying_costs_less_than_going_back_at_once() -> None:
     assert total(under("default", out=True)) < total(under("not sticky", out=True))
 
 
+CLAUDE = [kind for kind in KINDS if kind.name.startswith("Claude Code")]
+
+
+def test_many_calls_at_once_do_not_cost_the_prompt() -> None:
+    """Sessions of Claude Code, which sets breakpoints of its own, in which some turns call twelve tools: five percent less."""
+    some = [Session(kind, 70 + n, 40, wide=True) for n, kind in enumerate(CLAUDE)]
+    before, after = (asyncio.run(simulate(name, some)) for name in ("requested", "default"))
+    assert total(after) < 0.95 * total(before)
+    assert any("bridge" in told.hints for result in after for told in result.requests)
+    assert all(a.usd < b.usd * 1.02 for a, b in zip(after, before, strict=True))
+
+
+def test_staying_costs_less_than_following_every_class() -> None:
+    """Where classes alternate within a session, a route that stays until a move has paid costs less than one that does not."""
+    some = [Session(CLAUDE[0], 80 + n, 50) for n in range(2)]
+    loose, sticky = (asyncio.run(simulate(name, some)) for name in ("by class", "by class, sticky"))
+    moves = [
+        sum(a.served != b.served for a, b in itertools.pairwise(t for t in result.requests if not t.side))
+        for result in (*loose, *sticky)
+    ]
+    assert min(moves[:2]) > 6, "classes alternate"
+    assert sum(moves[2:]) < sum(moves[:2])
+    assert total(sticky) < 0.97 * total(loose)
+
+
+def test_sub_agents_are_known_as_such() -> None:
+    """Their own class can be sent to the vendor's small model; the main work stays, and the session costs less."""
+    some = [Session(CLAUDE[0], 90, 40, agents=True)]
+    before, after = (asyncio.run(simulate(name, some)) for name in ("default", "small agents"))
+    assert {t.served for t in after[0].requests if t.agent} == {"anthropic/claude-haiku-5-5"}
+    assert {t.served for t in after[0].requests if not t.agent and not t.side} == {"anthropic/claude-opus-5-5"}
+    assert total(after) < 0.95 * total(before)
+
+
 def test_the_longer_time_is_asked_for_by_those_who_pause() -> None:
     """A long session with pauses asks for it once it has cost enough; a wrong guess stays under two percent."""
     long = [Session(KINDS[0], seed, 120) for seed in (11, 15)]
@@ -79,6 +114,6 @@ def test_the_longer_time_is_asked_for_by_those_who_pause() -> None:
 
 def test_the_policies_are_what_they_say() -> None:
     """The baseline adds nothing and leaves nothing."""
-    assert set(POLICIES) == {"requested", "not sticky", "no hints"}
+    assert set(POLICIES) == {"requested", "not sticky", "no hints", "by class", "by class, sticky", "small agents"}
     for result in under("requested"):
         assert all(not told.hints for told in result.requests)
