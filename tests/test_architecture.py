@@ -211,6 +211,19 @@ def test_only_the_command_line_prints() -> None:
     assert wrong == []
 
 
+def test_json_is_printed_in_one_way() -> None:
+    """Commands print JSON through `json_text`, which escapes what drives a terminal; orjson leaves some of it."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path, tree in modules()
+        if part(path) == "cli"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"click.echo", "sys.stdout.write", "sys.stderr.write"}
+        and any("dumps" in ast.unparse(argument) for argument in node.args)
+    ]  # fmt: skip
+    assert wrong == []
+
+
 def test_no_redirect_is_ever_followed() -> None:
     """Every request of the transport says allow_redirects=False, and nobody else makes client requests."""
     wrong = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
+from types import TracebackType
 
 import click
 
@@ -107,10 +108,21 @@ def cli() -> None:
     """
 
 
+def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What no command caught. Its message is left out: it may quote what a request or a file holds."""
+    from engine.cli.log import log
+
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        log("defect", stage="command", kind=kind.__name__, error=error)
+
+
 def main() -> None:
     """The `sbgw` command."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
+    sys.excepthook = _defect
     cli(prog_name="sbgw")
 
 

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from engine.cli.clients import short
-from engine.cli.screen import safe
+from engine.cli.screen import safe_lines
 from engine.cli.setup import key_expression
 from engine.gateway import Gateway
 from engine.policy.endings import endings
@@ -47,12 +47,7 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool, c
         *("  " + line for line in short("codex", url=url, key=key).splitlines()),
         "",
     ]
-    return safe_lines(lines)
-
-
-def safe_lines(lines: list[str]) -> str:
-    """Lines cleaned of control characters, joined."""
-    return "\n".join(safe(line) for line in lines)
+    return safe_lines("\n".join(lines))
 
 
 def _wrapped(head: str, items: list[str], width: int = 100) -> list[str]:

@@ -7,11 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-import orjson
 
 from engine.cli.places import policy_option, state_folder, state_option
 from engine.cli.running import ask, url_option
-from engine.cli.screen import fail, money, table
+from engine.cli.screen import fail, json_text, money, table
 from engine.llm.messages import JsonObject
 
 
@@ -36,7 +35,7 @@ def budgets(url: str, as_json: bool, policy: str | None, state_dir: Path | None)
     pots: list[JsonObject] = told["budgets"] if told is not None else _recorded(policy, state)
     if as_json:
         document = {"format_version": 1, "running": told is not None, "budgets": pots}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        click.echo(json_text(document, indent=True))
         return
     if told is None:
         click.echo(f"no gateway answers at {url}; this is what the ledger says", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.screen import CANNOT_RUN, OK, PROBLEMS, USAGE, fail
+from engine.cli.screen import CANNOT_RUN, OK, PROBLEMS, USAGE, fail, json_text, safe, safe_lines
 
 if TYPE_CHECKING:
     from engine.policy.problems import Problem
@@ -132,22 +132,20 @@ def _tests(name: str) -> bool:
 
 
 def _print(checked: Sequence[str], problems: Sequence[Problem], form: str, failing: frozenset[str]) -> None:
-    import orjson
-
     from engine import __version__
     from engine.policy.render import problem_json, render_github
 
     if form == "json":
         document = {"format_version": 1, "files": list(checked), "problems": [problem_json(p) for p in problems]}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        click.echo(json_text(document, indent=True))
     elif form == "sarif":
         from engine.policy.sarif import sarif
 
-        click.echo(orjson.dumps(sarif(problems, version=__version__), option=orjson.OPT_INDENT_2))
+        click.echo(json_text(sarif(problems, version=__version__), indent=True))
     elif form == "junit":
         click.echo(_junit(checked, problems, failing), nl=False)
     elif form == "github":
-        click.echo(render_github(problems), nl=bool(problems))
+        click.echo(safe_lines(render_github(problems)), nl=bool(problems))
     else:
         click.echo(_text(checked, problems))
 
@@ -156,9 +154,11 @@ def _text(checked: Sequence[str], problems: Sequence[Problem]) -> str:
     from engine.policy.render import render_all
 
     if not problems:
-        return f"{', '.join(checked)}: no problems"
+        return f"{safe(', '.join(checked))}: no problems"
     files = len({problem.span.file for problem in problems})
-    text = _HEAD.sub(lambda m: m[1] + click.style(m[2], fg=_COLOURS[m[2]], bold=True) + m[3], render_all(problems))
+    text = _HEAD.sub(
+        lambda m: m[1] + click.style(m[2], fg=_COLOURS[m[2]], bold=True) + m[3], safe_lines(render_all(problems))
+    )
     text = _CARETS.sub(lambda m: m[1] + click.style(m[2], fg="green", bold=True), text)
     return f"{text} in {files} file{'s' if files > 1 else ''} · `sbgw policy rules {problems[0].rule}` explains a check"
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import money, table
+from engine.cli.screen import json_text, money, table
 from engine.cli.spans import SINCE
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def cost(by: By | None, since: datetime, savings: bool, limit: int, as_json: boo
 
 def _empty(since: datetime, *, as_json: bool) -> None:
     if as_json:
-        click.echo(orjson.dumps({"format_version": 1, "since": since.isoformat(), "groups": []}))
+        click.echo(json_text({"format_version": 1, "since": since.isoformat(), "groups": []}))
     else:
         click.echo("no requests yet; start the gateway with `sbgw run`")
 
@@ -76,9 +75,9 @@ def _camel(values: dict[str, Any]) -> dict[str, Any]:
     return {name(key): value for key, value in values.items()}
 
 
-def _document(by: str | None, since: datetime, groups: list[dict[str, Any]], **more: Any) -> bytes:
+def _document(by: str | None, since: datetime, groups: list[dict[str, Any]], **more: Any) -> str:
     document = {"format_version": 1, "by": by, "since": since.isoformat(), **more, "groups": groups}
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    return json_text(document, indent=True)
 
 
 def _show_spent(groups: list[Spent], by: str, since: datetime, whole: Spent, count: int, *, as_json: bool) -> None:

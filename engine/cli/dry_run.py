@@ -16,7 +16,7 @@ import orjson
 
 from engine.cli.explain import with_prices
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import OK, PROBLEMS, USAGE, fail
+from engine.cli.screen import OK, PROBLEMS, USAGE, fail, json_text, safe_lines
 from engine.cli.spans import SINCE
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def dry_run(
     changes = _run(replay, state, since, source, keep=everything)
     if as_json:
         document = as_document(replay, olds.label, changes if everything else None)
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str))
+        click.echo(json_text(document, indent=True))
     else:
         from engine.cli.layout import columns
 
@@ -144,7 +144,7 @@ class _Olds:
                 return None
             return side_of(kept, PriceTable.load(kept.models.values(), kept.providers))
         except (StoredPolicyInvalid, PolicyInvalid, OSError) as error:
-            click.echo(f"{label} can't be asked any more: {error}", err=True)
+            click.echo(safe_lines(f"{label} can't be asked any more: {error}"), err=True)
             return None
 
     @property

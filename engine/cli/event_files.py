@@ -6,8 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 
-import orjson
-
+from engine.cli.screen import json_text, safe_lines
 from engine.store.event import Event
 from engine.store.export import export_json
 from engine.telemetry.governance import governance_records
@@ -25,11 +24,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _jsonl(event: Event) -> bytes:
-    return orjson.dumps(export_json(event), default=str, option=orjson.OPT_APPEND_NEWLINE)
+    return f"{json_text(export_json(event))}\n".encode()
 
 
 def _governance(event: Event) -> bytes:
-    return b"".join(orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE) for one in governance_records(event))
+    return "".join(f"{json_text(one)}\n" for one in governance_records(event)).encode()
 
 
 def _csv(event: Event) -> bytes:
@@ -50,7 +49,7 @@ def _cell(value: object) -> str:
     if value is None or isinstance(value, bool):
         return "" if value is None else str(value).lower()
     text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+    return safe_lines(f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text)
 
 
 WRITERS: Mapping[str, Callable[[Event], bytes]] = {"jsonl": _jsonl, "csv": _csv, "governance": _governance}

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-import orjson
 
 from engine.cli.filters import chosen, filter_options
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import PROBLEMS, fail, money, safe, table
+from engine.cli.screen import PROBLEMS, fail, json_text, money, safe, table
 
 if TYPE_CHECKING:
     from engine.store.event import Event
@@ -79,12 +78,12 @@ def listing(
             event = ledger.get(event_id)
             if event is None:
                 fail(f"no event '{event_id}'", "`sbgw events` lists them", PROBLEMS)
-            click.echo(orjson.dumps(event.to_json(), option=orjson.OPT_INDENT_2))
+            click.echo(json_text(event.to_json(), indent=True))
             return
         found = ledger.recent(limit, where)
         if as_json:
             for event in reversed(found) if follow else found:
-                click.echo(orjson.dumps(event.to_json()))
+                click.echo(json_text(event.to_json()))
         else:
             table(_HEADINGS, [_row(event) for event in reversed(found)], right=(6, 7, 8, 10, 11))
         if follow:
@@ -130,7 +129,7 @@ def finished(newest: list[Event], shown: set[str], *, as_json: bool) -> Iterator
     done = [event for event in newest if event.status != "open"]
     for event in reversed(done):
         if event.id not in shown:
-            yield orjson.dumps(event.to_json()).decode() if as_json else "  ".join(map(safe, _row(event)))
+            yield json_text(event.to_json()) if as_json else "  ".join(map(safe, _row(event)))
     shown.clear()
     shown.update(event.id for event in done)
 
@@ -155,7 +154,7 @@ def violations(limit: int, kind: str | None, rule: str | None, as_json: bool, st
         found = ledger.violations(limit, kind=kind, rule=rule)
     if as_json:
         for said in found:
-            click.echo(orjson.dumps(said))
+            click.echo(json_text(said))
         return
     table(
         ["time", "event", "kind", "rule", "tags", "client", "project", "policy", "about"],

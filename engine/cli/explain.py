@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 
 from engine.cli.events import amiss
 from engine.cli.places import policy_option, state_folder, state_option
-from engine.cli.screen import PROBLEMS, fail, money, safe
+from engine.cli.screen import PROBLEMS, fail, json_text, money, safe
 
 if TYPE_CHECKING:
     from engine.cli.subject import Subject
@@ -57,7 +56,7 @@ def explain(
     explained = explanation_of(subject, first)
     second = explanation_of(subject, priced(against)) if against is not None else None
     if as_json:
-        click.echo(orjson.dumps(_json(subject, explained, second), option=orjson.OPT_INDENT_2))
+        click.echo(json_text(_json(subject, explained, second), indent=True))
         return
     from engine.cli.explain_text import compared, render
     from engine.cli.layout import columns, row

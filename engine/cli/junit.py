@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree as ET
 
+from engine.cli.screen import safe_lines
+
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -37,7 +39,7 @@ class JUnitSuite:
 
 
 def junit(suites: Sequence[JUnitSuite]) -> str:
-    """The document, with a line end. Characters that XML can't hold are replaced."""
+    """The document, with a line end. Characters that XML can't hold, or that would drive a terminal, are replaced."""
     root = ET.Element("testsuites", _counts(suites), name="sbgw")
     for suite in suites:
         under = ET.SubElement(root, "testsuite", _counts([suite]), name=_clean(suite.name), time="0")
@@ -60,4 +62,4 @@ def _counts(suites: Sequence[JUnitSuite]) -> dict[str, str]:
 
 
 def _clean(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    return safe_lines(_NOT_XML.sub("\ufffd", text))

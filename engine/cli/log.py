@@ -7,7 +7,7 @@ import traceback
 from datetime import datetime
 from typing import Any
 
-import orjson
+from engine.cli.screen import json_text
 
 
 def log(event: str, *, error: BaseException | None = None, **fields: Any) -> None:
@@ -22,4 +22,4 @@ def log(event: str, *, error: BaseException | None = None, **fields: Any) -> Non
         line["at"] = [
             f"{frame.filename.rsplit('engine', 1)[-1].lstrip('/')}:{frame.lineno} {frame.name}" for frame in frames[-4:]
         ]
-    sys.stderr.write(orjson.dumps(line, default=str).decode() + "\n")
+    sys.stderr.write(json_text(line) + "\n")

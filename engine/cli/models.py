@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 
 from engine.cli.live_models import Listing, ask, new_rows
 from engine.cli.places import policy_option
 from engine.cli.run import load
-from engine.cli.screen import fail, table
+from engine.cli.screen import fail, json_text, table
 from engine.llm.messages import JsonObject
 from engine.policy.endings import ending
 
@@ -52,7 +51,7 @@ def models(context: click.Context, policy: str | None, everything: bool, live: b
         document: JsonObject = {"format_version": 1, "models": rows}
         if live:
             document["live"] = [listing.to_json() for listing in listings]
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        click.echo(json_text(document, indent=True))
         return
     if live:
         _print_live(listings)

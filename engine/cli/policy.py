@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.screen import CANNOT_RUN, OK, PROBLEMS, USAGE, fail, invalid_policy
+from engine.cli.screen import CANNOT_RUN, OK, PROBLEMS, USAGE, fail, invalid_policy, json_text, safe_lines
 
 if TYPE_CHECKING:
     from engine.policy.document import Loaded
@@ -80,14 +80,12 @@ def schema(name: str) -> None:
                                                    # yaml-language-server: $schema=policy.schema.json
       sbgw policy schema facts                     every fact, its type and what it means
     """
-    import orjson
-
     from engine.policy.schemas import NAMES, bundled
     from engine.policy.suggest import did_you_mean
 
     if name not in NAMES:
         fail(f"there is no schema '{name}'{did_you_mean(name, NAMES)}", f"schemas: {', '.join(NAMES)}", USAGE)
-    click.echo(orjson.dumps(bundled(name), option=orjson.OPT_INDENT_2))
+    click.echo(json_text(bundled(name), indent=True))
 
 
 @policy.command()
@@ -150,12 +148,10 @@ def losses(as_json: bool, markdown: bool) -> None:
       sbgw policy losses
       sbgw policy losses --json | jq -r '.[] | select(.severity == "hard").code'
     """
-    import orjson
-
     from engine.cli import losses as table
 
     if as_json:
-        click.echo(orjson.dumps(table.rows(), option=orjson.OPT_INDENT_2))
+        click.echo(json_text(table.rows(), indent=True))
     else:
         click.echo(table.markdown() if markdown else table.text(), nl=not markdown)
 
@@ -210,7 +206,7 @@ def _migrate(file: str, *, write: bool) -> int:
     late = newer(loaded.root) if loaded.root is not None else None
     problems = [late] if late is not None else [problem for problem in loaded.problems if problem.level == "error"]
     if problems or loaded.root is None:
-        click.echo(render_all(problems), err=True)
+        click.echo(safe_lines(render_all(problems)), err=True)
         return PROBLEMS
     version = loaded.root.get("version")
     if version is not None and version.value == FORMATS.current:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 
 from engine.cli.places import policy_option, state_folder, state_option
 from engine.cli.run import load
-from engine.cli.screen import OK, PROBLEMS, fail, money, safe
+from engine.cli.screen import OK, PROBLEMS, fail, json_text, money, safe
 from engine.llm.messages import JsonObject
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def probe(
     if file is not None:
         write_rows(file, {model: row}, "What `sbgw probe` found.", replace=True)
     if as_json:
-        click.echo(orjson.dumps(_json(loaded, target, verdict, row, file), option=orjson.OPT_INDENT_2))
+        click.echo(json_text(_json(loaded, target, verdict, row, file), indent=True))
     else:
         _print(loaded, target, verdict, file)
     sys.exit(OK if verdict.safe else PROBLEMS)

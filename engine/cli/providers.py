@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import orjson
 
 from engine.cli.places import policy_option, state_folder, state_option
 from engine.cli.run import load
 from engine.cli.running import ask, url_option
-from engine.cli.screen import table
+from engine.cli.screen import json_text, table
 from engine.llm.messages import JsonObject
 
 
@@ -40,7 +39,7 @@ def providers(url: str, everything: bool, as_json: bool, policy: str | None, sta
     rows: list[JsonObject] = told["providers"] if told is not None else _remembered(policy, state)
     rows = [row for row in rows if row["key"] or everything]
     if as_json:
-        click.echo(orjson.dumps({"format_version": 1, "running": live, "providers": rows}, option=orjson.OPT_INDENT_2))
+        click.echo(json_text({"format_version": 1, "running": live, "providers": rows}, indent=True))
         return
     if not live:
         click.echo(f"no gateway answers at {url}; this is what is known without it", err=True)

@@ -15,7 +15,7 @@ import click
 
 from engine.cli.places import policy_option, state_folder, state_option
 from engine.cli.policy_source import PolicySource
-from engine.cli.screen import fail, invalid_policy
+from engine.cli.screen import fail, invalid_policy, safe
 from engine.llm.errors import GatewayError
 from engine.policy.problems import PolicyInvalid
 
@@ -96,7 +96,7 @@ def _run(
     except PolicyInvalid as error:
         invalid_policy(error)
     for note in source.notes:
-        click.echo(f"{source.config}: {note}", err=True)
+        click.echo(safe(f"{source.config}: {note}"), err=True)
     bind, listen_on = host or loaded.settings.host, loaded.settings.port if port is None else port
     if bind not in ("127.0.0.1", "localhost", "::1") and loaded.settings.auth == "none":
         fail(f"refusing to listen on {bind} without authentication", "set `settings: {auth: {mode: local-key}}`")
@@ -106,6 +106,8 @@ def _run(
         if error.errno == errno.EADDRINUSE:
             fail(f"port {listen_on} is in use", "is the gateway running already? Choose another port with --port")
         fail(f"cannot listen on {bind}:{listen_on}: {error.strerror or error}")
+    except UnicodeError:
+        fail(f"cannot listen on {bind}: that is no host's name")
 
 
 def load(policy: str | None, config: Path | None = None) -> Policy:
@@ -138,6 +140,7 @@ async def _serve(
     trace: bool,
 ) -> int:
     """Serve until a signal comes; the exit code. `chosen`: the state folder is not the usual one."""
+    from engine.cli import defects
     from engine.cli.log import log
     from engine.gateway import Gateway
     from engine.guard import Guard
@@ -150,6 +153,7 @@ async def _serve(
     gateway = Gateway(
         policy, environ=os.environ, state=state, log=log, shadow=shadow, secrets=[key, *source.keys], trace=trace
     )
+    defects.told(asyncio.get_running_loop(), gateway.log)
     await gateway.start()
     keys = [key, *source.keys] if policy.settings.auth == "local-key" else []
     named = named_keys(state) if keys else {}

@@ -24,6 +24,11 @@ def safe(text: str) -> str:
     )
 
 
+def safe_lines(text: str) -> str:
+    """The same for a text of several lines, which stay apart, and indented as they are."""
+    return "".join(c if c in "\n\t" else safe(c) for c in text)
+
+
 def json_text(value: Any, *, indent: bool = False) -> str:
     """JSON for a terminal: what `safe` would replace is escaped, so it reads the same and does nothing."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 if indent else None).decode()
@@ -44,7 +49,7 @@ def invalid_policy(error: PolicyInvalid) -> NoReturn:
     """Print every problem of a policy and stop."""
     from engine.policy.render import render_all
 
-    click.echo(render_all(error.problems), err=True)
+    click.echo(safe_lines(render_all(error.problems)), err=True)
     sys.exit(PROBLEMS)
 
 

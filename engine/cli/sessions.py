@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 
 from engine.cli.events import count, local
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import PROBLEMS, fail, money, table
+from engine.cli.screen import PROBLEMS, fail, json_text, money, table
 
 if TYPE_CHECKING:
     from engine.store.event import Event
@@ -49,7 +48,7 @@ def sessions(session_id: str | None, limit: int, project: str | None, as_json: b
         fail(f"no session '{session_id}'", "`sbgw sessions` lists them", PROBLEMS)
     if as_json:
         document = {"format_version": 1, "session": session_id, "requests": [workflow_step(event) for event in found]}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        click.echo(json_text(document, indent=True))
         return
     _trace(found)
 
@@ -57,7 +56,7 @@ def sessions(session_id: str | None, limit: int, project: str | None, as_json: b
 def _list(found: list[SessionSum], *, as_json: bool) -> None:
     if as_json:
         document = {"format_version": 1, "sessions": [one.to_json() for one in found]}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        click.echo(json_text(document, indent=True))
         return
     table(
         ["last", "session", "client", "project", "model", "requests", "failed", "in", "cached", "out", "cost"],

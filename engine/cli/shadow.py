@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import money, table
+from engine.cli.screen import json_text, money, safe, table
 from engine.llm.messages import JsonObject
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def shadow(as_json: bool, state_dir: Path | None) -> None:
                     opinions[event.shadow["policy"]].add(event)
     if as_json:
         document = {"format_version": 1, "policies": {name: opinion.as_json() for name, opinion in opinions.items()}}
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        click.echo(json_text(document, indent=True))
     elif not opinions:
         click.echo("no shadow policy has watched yet; start one with `sbgw run --shadow FILE`")
     for name, opinion in {} if as_json else opinions.items():
@@ -85,7 +84,7 @@ def shadow(as_json: bool, state_dir: Path | None) -> None:
 
 
 def _show(name: str, opinion: Opinion) -> None:
-    click.echo(f"{name}: {opinion.requests} requests, {opinion.requests - opinion.changes['same']} would differ")
+    click.echo(f"{safe(name)}: {opinion.requests} requests, {opinion.requests - opinion.changes['same']} would differ")
     if opinion.moves:
         table(
             ["served by", "would be", "requests"],

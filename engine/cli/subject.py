@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from engine.cli.screen import PROBLEMS, USAGE, fail
+from engine.cli.screen import PROBLEMS, USAGE, fail, safe
 from engine.llm.errors import ClientError
 from engine.policy.decision import Facts
 
@@ -60,7 +60,7 @@ class Recorded:
             fail(f"{self.title} can't be explained: {error}", code=PROBLEMS)
         if missing:
             shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-            sys.stderr.write(f"not recorded, taken as their defaults: {shown}\n")
+            sys.stderr.write(f"not recorded, taken as their defaults: {safe(shown)}\n")
         return found
 
     def availability(self, policy: Policy) -> Mapping[str, ProviderState]:

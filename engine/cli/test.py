@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import CANNOT_RUN, OK, PROBLEMS, USAGE, fail, safe
+from engine.cli.screen import CANNOT_RUN, OK, PROBLEMS, USAGE, fail, safe, safe_lines
 
 if TYPE_CHECKING:
     from engine.policy.model import Policy
@@ -184,7 +184,7 @@ def _print(reports: Sequence[Report], problems: Sequence[Problem], form: str, *,
     elif form == "junit":
         click.echo(as_junit(reports, problems), nl=False)
     elif problems:
-        click.echo(render_all(problems))
+        click.echo(safe_lines(render_all(problems)))
     else:
         click.echo(as_text(reports, coverage=coverage))
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
-import orjson
 
 from engine.cli.junit import JUnitCase, JUnitSuite, junit
-from engine.cli.screen import safe
+from engine.cli.screen import json_text, safe
 from engine.policy.problems import Problem, Span
 from engine.policy.render import problem_json, render
 from engine.policy.testing import Coverage, Outcome, Report, RuleCoverage
@@ -98,7 +97,7 @@ def as_json_text(reports: Sequence[Report], problems: Sequence[Problem]) -> str:
         "files": [_file_json(report) for report in reports],
         "coverage": [_coverage_json(report.coverage) for report in reports if report.coverage is not None],
     }
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
+    return json_text(document, indent=True)
 
 
 def _file_json(report: Report) -> dict[str, Any]:

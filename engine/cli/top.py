@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 
 from engine.cli.events import count, local
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import money, safe
+from engine.cli.screen import json_text, money, safe
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -125,7 +124,7 @@ def top(minutes: float, once: bool, as_json: bool, state_dir: Path | None) -> No
         return
     with opened(state) as ledger:
         if as_json:
-            click.echo(orjson.dumps(_look(ledger, minutes).as_json(), option=orjson.OPT_INDENT_2))
+            click.echo(json_text(_look(ledger, minutes).as_json(), indent=True))
         elif once or not _console().is_terminal:
             _console().print(picture(_look(ledger, minutes)))
         else:

@@ -45,23 +45,6 @@ def hostile(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("events",),
-        ("events", "violations"),
-        ("sessions",),
-        ("sessions", HOSTILE),
-    ],
-    ids=lambda words: " ".join(words[:2]).partition("evil")[0],
-)
-def test_no_name_drives_the_terminal(run: Run, hostile: Path, words: tuple[str, ...]) -> None:
-    """Control and direction characters of recorded names reach no terminal."""
-    shown = run(*words, "--state-dir", str(hostile)).output
-    assert [c for c in shown if (c < " " and c != "\n") or c in "\x7f\u202e" or "\x80" <= c <= "\x9f"] == []
-    assert "evil" in shown
-
-
 def test_no_name_drives_the_terminal_from_top() -> None:
     """The same for the live view."""
     console = Console(width=200, file=io.StringIO())

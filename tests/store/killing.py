@@ -42,6 +42,8 @@ class Outcome:
     """Ids of those whose answer came whole."""
     starts: list[float] = field(default_factory=list)
     """Seconds from starting the process to listening, by start."""
+    cpu: list[float] = field(default_factory=list)
+    """Seconds of CPU until then: the machine's other work is in the time, and not in these."""
     lost: list[str] = field(default_factory=list)
     """Answered, and not recorded as such: what must not be."""
     damaged: list[str] = field(default_factory=list)
@@ -53,12 +55,13 @@ class Outcome:
     """Requests whose answer had begun and that have no row at all."""
 
     def __str__(self) -> str:
-        starts = sorted(self.starts)
+        starts, cpu = sorted(self.starts), sorted(self.cpu)
         return (
             f"{self.kills} kills, {len(self.answered)} answered requests, {len(self.lost)} of them missing; "
             f"{len(self.begun - self.answered)} cut off, {self.missing} of them without a row; "
             f"integrity {'ok' if not self.damaged else self.damaged}; {self.unmarked} rows left open; "
-            f"{dict(self.statuses)}; restart median {statistics.median(starts):.2f} s, longest {starts[-1]:.2f} s"
+            f"{dict(self.statuses)}; restart median {statistics.median(starts):.2f} s, longest {starts[-1]:.2f} s, "
+            f"CPU median {statistics.median(cpu):.2f} s, most {cpu[-1]:.2f} s"
         )
 
 
@@ -70,6 +73,7 @@ async def run(folder: Path, kills: int, rate: float, seconds: float = 1.0) -> Ou
         for _ in range(kills):
             with gateway(folder, upstream, 0) as server:
                 outcome.starts.append(server.ready_seconds)
+                outcome.cpu.append(server.cpu_seconds())
                 await _load(server, outcome, rate, seconds + draw.random() / 2)
             with closing(sqlite3.connect(folder / "state0" / "ledger.sqlite")) as connection:
                 said = connection.execute("PRAGMA integrity_check").fetchone()[0]
