@@ -87,12 +87,22 @@ async def test_twelve_turns_over_four_vendors(agents: Clients, tmp_path: Path, g
         main = [seen for seen in emu.served if seen.body.get("tools")]
         assert [PLACES.index(place) + 4 * lap for lap in range(3)] == [turns_of(seen) for seen in main]
         _keeps_reasoning(place, main)
-        _keeps_system_messages(place, main, name)
+    told = said_by_the_system([seen for seen in emulators[AS_SENT[name]].served if seen.body.get("tools")][-1].body)
+    assert told, "the agent said nothing as the system"
+    assert name != "claude-code" or any(turn >= 0 for turn, _ in told), "nor anything in mid-conversation"
+    for place, emu in behind:
+        for seen in (seen for seen in emu.served if seen.body.get("tools")):
+            _keeps_system_messages(place, seen.body, told)
 
 
 def turns_of(seen: Received) -> int:
     """Turns of the assistant in a request: stretches of what the model made."""
-    marks = ["a" if _is_made(item) else "u" for item in _items(seen.body)]
+    return turns_of_body(seen.body)
+
+
+def turns_of_body(body: dict[str, Any]) -> int:
+    """The same of its body."""
+    marks = ["a" if _is_made(item) else "u" for item in _items(body)]
     return "".join(mark for n, mark in enumerate(marks) if n == 0 or marks[n - 1] != mark).count("a")
 
 
@@ -124,8 +134,40 @@ def _sealed(place: Place, body: dict[str, Any]) -> Iterator[str]:
             yield ""  # it refuses reasoning in a request
 
 
-def _keeps_system_messages(place: Place, main: list[Received], name: str) -> None:
-    """What the agent says as the system in mid-conversation is said by the system, where the vendor has such messages."""
-    roles = [str(item.get("role")) for seen in main for item in _items(seen.body)]
-    if name == "claude-code":
-        assert {"system", "developer"} & set(roles), place.id
+AS_SENT = {"claude-code": PLACES.index(MESSAGES), "codex": PLACES.index(RESPONSES)}
+"""The vendor that gets each agent's requests as it sends them."""
+
+
+def said_by_the_system(body: dict[str, Any]) -> list[tuple[int, str]]:
+    """(place, text) of each message of the system: the model's turns before it, -1 for what stands before any user's word."""
+    found: list[tuple[int, str]] = []
+    turns, speaker = -1, ""
+    for item in _items(body):
+        if item.get("role") in ("system", "developer"):
+            found.append((turns, _text(item)))
+            continue
+        made = _is_made(item)
+        turns = max(turns, 0) + (made and speaker != "model")
+        speaker = "model" if made else "user"
+    return found
+
+
+def _text(item: dict[str, Any]) -> str:
+    content = item.get("content")
+    parts = [content] if isinstance(content, str) else [part.get("text") or "" for part in content or ()]
+    return "\n".join(part.strip() for part in parts if part.strip())
+
+
+def _keeps_system_messages(place: Place, body: dict[str, Any], told: list[tuple[int, str]]) -> None:
+    """What the agent said as the system in mid-conversation is said by the system: the same words, once, at the same place.
+
+    At the beginning, where each protocol has a place of its own for it, only the words count.
+    """
+    got = said_by_the_system(body)
+    last = turns_of_body(body)
+    due = [(turn, text) for turn, text in told if 0 <= turn <= last]
+    assert [one for one in got if one[0] >= 0] == due, place.id
+    apart = [{"content": body.get("system")}, {"content": body.get("instructions")}]
+    before = "\n".join([*(_text(item) for item in apart), *(text for turn, text in got if turn < 0)])
+    missing = [line for turn, text in told if turn < 0 for line in text.splitlines() if line.strip() not in before]
+    assert missing == [], place.id
