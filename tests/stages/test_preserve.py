@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from engine.cli import cli
 from tests.emulator import Emulator, Fault, Script, Turn
 from tests.emulator.models import Model
 from tests.judge import judged
@@ -249,3 +252,19 @@ async def test_a_models_own_error_status_reaches_no_second_vendor() -> None:
             statuses = [(await gate.ask(p, stream=s)).status for p in PROTOCOLS for s in (False, True)]
     assert statuses == [400] * 6
     assert two.requests == []
+
+
+@pytest.mark.parametrize(("client", "wire"), [("anthropic-messages",) * 2, ("anthropic-messages", "openai-chat")])
+async def test_an_operator_compares_digests(client: str, wire: str, tmp_path: Path) -> None:
+    """As the README says: the record's digest is that of the file that a provider logged, preserved or translated."""
+    vendor = Vendor()
+    vendor.answer = WHOLE[wire]
+    async with Wire(vendor) as provider:
+        text = policy(Behind("first", provider.url, (wire,)))
+        async with spine(text, env={"FIRST_KEY": "k"}, state=tmp_path) as gate:
+            answer = await gate.ask(client, {**ODD, **body(client)})
+    logged = tmp_path / "logged.json"
+    logged.write_bytes(vendor.last.body)
+    shown = CliRunner().invoke(cli, ["events", answer.headers["x-sbgw-event"], "--json", "--state-dir", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    assert orjson.loads(shown.output)["requestDigest"] == hashlib.sha256(logged.read_bytes()).hexdigest()
