@@ -3,8 +3,8 @@
     python -m tests.bench.bench_turns [--turns 200] [--gateway] [--json]
 
 Microseconds of CPU at turns 10, 50, 100 and 200, by layer, the best of several turns around each. A client speaks each protocol
-to a provider of each: where both are the same the request is rewritten, else decoded and encoded. With `--gateway` a whole
-gateway answers the session of a Messages client, without memory and with it. Asserts nothing about time.
+to a provider of each: where both are the same the request is rewritten, else decoded and encoded. With `--gateway` a bare
+proxy, a gateway without memory and one with it answer the session of a Messages client. Asserts nothing about time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ AT = (10, 50, 100, 200)
 BEFORE = 12
 """Turns of the session that are played before a measured one."""
 MEASURED = 5
+_SESSIONS = 6
 
 CONVERSATION = {"anthropic-messages": "messages", "openai-responses": "input", "openai-chat": "messages"}
 """Field of a request that holds the conversation."""
@@ -130,41 +132,42 @@ def table(found: dict[str, dict[str, dict[int, Figures]]]) -> str:
 
 
 async def gateway(turns: list[int]) -> dict[str, dict[int, Figures]]:
-    """Whole or memory → turn → way → microseconds of the gateway's CPU for a request, of eight turns around each."""
-    found: dict[str, dict[int, Figures]] = {"whole": {}, "memory": {}}
-    with tempfile.TemporaryDirectory(prefix="sbgw-bench-") as name:
+    """Bare proxy, whole or memory → turn → way → microseconds of CPU for a request, a few turns from each on."""
+    found: dict[str, dict[int, Figures]] = {}
+    with tempfile.TemporaryDirectory(prefix="sbgw-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        with Server([sys.executable, str(bench_gateway.ROOT / "tests/bench/upstream.py")]) as upstream:
-            for way, measured in found.items():
-                (folder / way).mkdir()
-                more = "cache: {memory_mib: 0}\n" if way == "whole" else ""
-                with bench_gateway.gateway(folder / way, upstream, 0, more=more) as server:
-                    for at in turns:
-                        measured[at] = {
-                            kind: await _play(server, ref.split("/")[1], at)
-                            for kind, ref in bench_gateway.MODELS.items()
-                        }
+        upstream = stack.enter_context(Server([sys.executable, str(bench_gateway.ROOT / "tests/bench/upstream.py")]))
+        bare = [sys.executable, str(bench_gateway.ROOT / "tests/bench/bare_proxy.py"), upstream.url]
+        servers = {"bare": stack.enter_context(Server(bare))}
+        for number, (way, more) in enumerate({"whole": "cache: {memory_mib: 0}\n", "memory": ""}.items()):
+            (folder / way).mkdir()
+            servers[way] = stack.enter_context(bench_gateway.gateway(folder / way, upstream, number, more=more))
+        for way, server in servers.items():
+            found[way] = {}
+            await _play(server, "keep", 5)  # imports and first connections are nobody's turn
+        for at in turns:
+            for way, server in servers.items():
+                kinds = bench_gateway.MODELS.items()
+                found[way][at] = {kind: await _play(server, ref.split("/")[1], at) for kind, ref in kinds}
     return found
 
 
 async def _play(server: Server, model: str, at: int) -> float:
-    session = Session("anthropic-messages", model, at + 8, seed=at)
+    """The least of a few sessions' means around turn `at`."""
     url, headers = f"{server.url}/v1/messages", {**bodies.HEADERS, "x-api-key": bench_gateway.KEY}
-
-    async def ask(number: int) -> None:
-        answers = await load.run(url, session.request(number), headers, requests=1, connections=1, contains=b"end_turn")
-        if answers.failures:
-            raise RuntimeError(answers.failures[0])
-
-    for number in range(max(at - BEFORE, 0), at):
-        await ask(number)
-    rounds = []
-    for number in range(at, at + 8, 2):
-        before = server.cpu_seconds()
-        await ask(number)
-        await ask(number + 1)
-        rounds.append((server.cpu_seconds() - before) * 1e6 / 2)
-    return min(rounds)
+    means: list[float] = []
+    for seed in range(_SESSIONS):
+        session = Session("anthropic-messages", model, at + MEASURED, seed=100 * at + seed)
+        before = 0.0
+        for number in range(max(at - BEFORE, 0), at + MEASURED):
+            if number == at:
+                before = server.cpu_seconds()
+            raw = session.request(number)
+            answers = await load.run(url, raw, headers, requests=1, connections=1, contains=b"end_turn")
+            if answers.failures:
+                raise RuntimeError(answers.failures[0])
+        means.append((server.cpu_seconds() - before) * 1e6 / MEASURED)
+    return min(means)
 
 
 def main(arguments: list[str] | None = None) -> int:
