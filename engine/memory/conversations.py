@@ -37,6 +37,9 @@ _HEAD = 512
 _KEPT_BACK = 2
 """Turns at the end that stay out of groups, beside the one that is new: breakpoints are set there."""
 
+_TIMES = 3.5
+"""How much of a conversation's text it takes to hold that, its elements, and what is known of each (measured)."""
+
 _OVERHEAD = 1500
 """Bytes of a group beside its texts, about (measured)."""
 
@@ -65,10 +68,10 @@ class Thread:
         return _behind(self.parts, self.bounds)
 
     @property
-    def size(self) -> int:
+    def size(self) -> float:
         """Bytes, about: the texts, their parsed form, and what was made of them."""
         texts = sum(len(text) for text, _ in self.texts)
-        return 2 * texts + sum(_OVERHEAD + group.held for group in self.groups)
+        return _TIMES * texts + sum(_OVERHEAD + group.held for group in self.groups)
 
 
 class Memory:
@@ -79,9 +82,9 @@ class Memory:
         self._least = least
         self._turns = turns
         self._threads: OrderedDict[tuple[str, str, bytes], list[Thread]] = OrderedDict()
-        self._sizes: dict[tuple[str, str, bytes], int] = {}
+        self._sizes: dict[tuple[str, str, bytes], float] = {}
         self._word = secrets.token_hex(16)
-        self.size = 0
+        self.size = 0.0
         """Bytes held, about."""
         self.reused = 0
         """Bytes of requests that were not parsed again."""
@@ -162,7 +165,7 @@ class Memory:
     def _clear(self) -> None:
         self._threads.clear()
         self._sizes.clear()
-        self.size = 0
+        self.size = 0.0
 
 
 def _compact(element: Any, raw: bytes, start: int) -> bool:

@@ -42,12 +42,13 @@ class Group:
     encoded: dict[Any, Any] = field(default_factory=dict)
     """What `translation` has made of it."""
     held: int = 0
-    """Bytes in `encoded`."""
+    """Bytes in `messages` and `encoded`, about."""
 
     def decoded(self, wire: WireProtocol) -> tuple[Message, ...]:
         """The group in neutral words."""
         if self.messages is None:
             self.messages = wire.decode_request({"model": "m", wire.conversation: self.elements}).messages
+            self.held += len(self.text)
             self.sealed = any(isinstance(b, Thinking) and b.opaque for m in self.messages for b in m.content)
         return self.messages
 

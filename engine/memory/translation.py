@@ -147,7 +147,7 @@ def _encode(
     encoded = Encoded(source, data, frozenset(losses) - setting.losses)
     kept = {held: made for held, made in group.encoded.items() if held in settings and held is not setting}
     group.encoded = {**kept, setting: encoded}
-    group.held = sum(len(made.data) for made in group.encoded.values())
+    group.held = len(group.text) + sum(len(made.data) for made in group.encoded.values())
     return encoded
 
 

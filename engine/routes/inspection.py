@@ -46,13 +46,13 @@ class Inspection:
         wants_json = request.query.get("format") == "json" or "application/json" in request.headers.get("Accept", "")
         if not wants_json:
             text = gateway.services.metrics.prometheus() + _reload_metrics(gateway.reload)
-            text += memory_metrics(gateway.services.memory.size, gateway.services.memory.reused)
+            text += memory_metrics(int(gateway.services.memory.size), gateway.services.memory.reused)
             text += export_metrics(gateway.services.exports.state())
             return web.Response(text=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
         body = gateway.services.metrics.as_json()
         body["providers"] = gateway.services.health.snapshot(gateway.loaded.policy, gateway.services.credentials)
         memory = gateway.services.memory
-        body["memory"] = {"bytes": memory.size, "conversations": len(memory), "reusedBytes": memory.reused}
+        body["memory"] = {"bytes": int(memory.size), "conversations": len(memory), "reusedBytes": memory.reused}
         body["exports"] = gateway.services.exports.state()
         body["policy"] = {
             "label": gateway.loaded.policy.label,
