@@ -57,6 +57,8 @@ LOSSES: Mapping[str, tuple[Severity, str]] = {
         "soft",
         "temperature, top_p or top_k beyond what the target takes side by side, brought within it or left out",
     ),
+    "sampling.bias": ("soft", "penalties for repetition, or biases of single tokens"),
+    "verbosity": ("soft", "how long answers shall be"),
     "logprobs": ("hard", "token log probabilities"),
     "choices": ("hard", "more than one answer (n > 1)"),
     "audio": ("hard", "audio in or out"),
@@ -67,6 +69,12 @@ LOSSES: Mapping[str, tuple[Severity, str]] = {
     "previous_response": ("hard", "a conversation kept by the provider (previous_response_id, conversation)"),
     "prefill": ("soft", "an answer begun by the client for the model to continue"),
     "citations": ("soft", "citations"),
+    "annotations": ("none", "the sources noted beside an earlier answer"),
+    "image.detail": ("none", "how closely to look at an image"),
+    "own_field": (
+        "none",
+        "a word that only its own protocol has: a speaker's name, a message's phase, which reasoning to keep",
+    ),
     "container": ("hard", "a provider-side container, file or MCP server"),
     "forced_tool": ("soft", "being forced to call a tool"),
     "parallel_tools": ("none", "the wish for or against parallel tool calls"),
@@ -105,6 +113,9 @@ CARRIES: Mapping[str, frozenset[str]] = {
     ),
     "openai-chat": frozenset(
         {
+            "image.detail",
+            "sampling.bias",
+            "verbosity",
             "custom_tool",
             "image",
             "tool.repeated",
@@ -125,6 +136,8 @@ CARRIES: Mapping[str, frozenset[str]] = {
     ),
     "openai-responses": frozenset(
         {
+            "image.detail",
+            "verbosity",
             "custom_tool",
             "image",
             "document",

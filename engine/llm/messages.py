@@ -214,10 +214,14 @@ class LLMRequest:
     cache_key: str = ""
     """OpenAI's `prompt_cache_key`."""
     service_tier: str = ""
+    verbosity: str = ""
+    """How long answers shall be: `low medium high`, empty when not asked for."""
     protocol: str = ""
     """The protocol it was decoded from; `extra` is this protocol's."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Top-level fields that no field above holds, by name, as sent."""
+    extra_losses: frozenset[str] = frozenset()
+    """Codes of what is lost where the extras of the request and its messages can't be said: everywhere but on `protocol`."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -16,7 +16,8 @@ from typing import Any
 
 from engine.llm.errors import ProviderError
 from engine.llm.messages import Block, JsonObject, LLMRequest, LLMResponse, Message, Opaque, Text, ToolChoice
-from engine.llm.protocol import SSEEvent, StreamDecoder
+from engine.llm.protocol import SSEEvent, StreamDecoder, Target
+from engine.llm.returning import SUMMARY
 from engine.llm.stream import BlockStart, BlockStop, Failure, Finish, Progress, Start, StreamEvent, TextDelta
 
 ITEM = "compaction"
@@ -48,13 +49,16 @@ def asked(request: LLMRequest) -> bool:
     return last is not None and any(isinstance(b, Opaque) and b.type == TRIGGER for b in last.content)
 
 
-def in_words(request: LLMRequest, unpacked: Callable[[str], str | None]) -> LLMRequest:
-    """`request` for a provider that gets it translated: triggers and what can be read of compaction items become text."""
+def in_words(request: LLMRequest, target: Target, losses: set[str]) -> LLMRequest:
+    """`request` for an encoder: triggers and what can be read of compaction items become text, unless `target` knows them itself."""
     if not any(
         isinstance(block, Opaque) and block.type in (ITEM, TRIGGER) for m in request.messages for block in m.content
     ):
         return request
+    if request.protocol == target.protocol and (target.quirks.compaction or target.protocol != _WIRE):
+        return request
     wanted = asked(request)
+    unpacked = target.unpacked
     messages: list[Message] = []
     for message in request.messages:
         rest: list[Block] = []
@@ -64,7 +68,7 @@ def in_words(request: LLMRequest, unpacked: Callable[[str], str | None]) -> LLMR
                 continue
             if not said:
                 continue
-            if block.protocol != _WIRE:
+            if block.type == ITEM and block.protocol != _WIRE:
                 messages = [m for m in messages if m.role in ("system", "developer")]
                 rest = []
             messages += [replace(message, content=tuple(rest))] if rest else []
@@ -74,6 +78,7 @@ def in_words(request: LLMRequest, unpacked: Callable[[str], str | None]) -> LLMR
             messages.append(replace(message, content=tuple(rest)))
     if not wanted:
         return replace(request, messages=tuple(messages))
+    losses.add(SUMMARY)
     choice = ToolChoice("none") if request.tools else None
     return replace(request, messages=tuple(messages), tool_choice=choice, output_format=None)
 

@@ -166,7 +166,7 @@ def _outgoing(
         assert isinstance(target.take_back, Returning)
         request = returned(request, target.take_back)
         compacting = compacting or compaction.asked(request)
-        return compaction.in_words(request, target.unpacked)
+        return compaction.in_words(request, target, set())
 
     outgoing, losses, slim = translated(known, wire, target, allowed)
     exchange.offered = slim.tools

@@ -175,7 +175,7 @@ def _turns(expected: Asking, got: Asking) -> Iterator[Difference]:
     if len(list(calls(expected))) != len(list(calls(got))):
         yield f"{len(list(calls(expected)))} calls became {len(list(calls(got)))}", set()
     if [turn.role for turn in before] != [turn.role for turn in after]:
-        yield f"turns {_roles(before)} became {_roles(after)}", {"system.mid"}
+        yield f"turns {_roles(before)} became {_roles(after)}", {"system.mid", "compaction.summary"}
         return
     for number, (one, other) in enumerate(zip(before, after, strict=True)):
         said, read = _said(one.text), _said(other.text)
@@ -283,9 +283,9 @@ CODES: dict[str, set[str]] = {
     "effort": {"effort", "effort.word", "unknown_field"},
     "budget": {"thinking.budget"},
     "off": {"thinking.off"},
-    "choice": {"forced_tool"},
+    "choice": {"forced_tool", "compaction.summary"},
     "tool": {"forced_tool"},
-    "parallel": {"parallel_tools"},
+    "parallel": {"parallel_tools", "compaction.summary"},
     "schema": {"output_format"},
     "json": {"output_format", "output_format.json"},
     "user": {"user", "user.long"},
@@ -313,7 +313,7 @@ def _settings(before: dict[str, Any], after: dict[str, Any], wire: str) -> Itera
 
 HARMLESS = {
     "metadata", "store", "include", "client_metadata", "stream_options", "prompt_cache_retention", "prompt_cache_options",
-    "truncation", "max_tool_calls", "betas", "inference_geo", "diagnostics",
+    "truncation", "max_tool_calls", "betas", "inference_geo", "diagnostics", "prediction",
 }  # fmt: skip
 """Fields that ask the provider's own service for something beside the answer (keeping it, telling more of it, billing): another
 provider's answer is the same without them."""
@@ -331,6 +331,10 @@ FIELDS: dict[str, set[str]] = {
     "modalities": {"audio", "unknown_field"},
     "audio": {"audio"},
     "web_search_options": {"web_search"},
+    "frequency_penalty": {"sampling.bias"},
+    "presence_penalty": {"sampling.bias"},
+    "logit_bias": {"sampling.bias"},
+    "verbosity": {"verbosity"},
 }
 KINDS: dict[str, set[str]] = {
     "input_audio": {"audio"},

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.llm.catalogue import Quirks
 from engine.llm.errors import ClientError
 from engine.llm.losses import CARRIES, LOSSES
 from engine.protocols.registry import PROTOCOLS as WIRES
@@ -77,7 +78,9 @@ def test_a_request_survives_its_own_words(client: str) -> None:
             request = WIRES[client].decode_request(body)
         except ClientError:
             continue
-        sent, losses = WIRES[client].encode_request(request, target(client, replace(ABLE, max_output=10**9)))
+        sent, losses = WIRES[client].encode_request(
+            request, target(client, replace(ABLE, max_output=10**9), Quirks(compaction=True))
+        )
         found = [
             line
             for line, codes in differences(READ_ASKED[client](body), READ_ASKED[client](sent), client, client)

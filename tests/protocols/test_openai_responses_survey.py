@@ -89,10 +89,19 @@ def test_a_string_is_a_message() -> None:
         ({"reasoning": {"effort": "high"}}, {"effort"}),
         ({"text": {"format": {"type": "json_schema"}}}, {"output_format"}),
         (
-            {"text": {"verbosity": "low"}, "store": False, "include": [], "metadata": {}, "truncation": "disabled"},
+            {
+                "text": {"format": {"type": "text"}},
+                "store": False,
+                "include": [],
+                "metadata": {},
+                "truncation": "disabled",
+            },
             set(),
         ),
         ({"truncation": "auto"}, {"context_management"}),
+        ({"text": {"verbosity": "low"}}, {"verbosity"}),
+        ({"include": ["message.output_text.logprobs"]}, {"logprobs"}),
+        ({"reasoning": {"effort": "low", "context": "all_turns"}}, {"effort", "own_field"}),
         ({"context_management": [{"type": "compaction"}]}, {"context_management", "compaction"}),
         ({"tool_choice": "required"}, {"forced_tool"}),
         ({"tool_choice": {"type": "function", "name": "read"}}, {"forced_tool"}),
@@ -140,7 +149,7 @@ def test_fields_require(fields: dict[str, Any], codes: set[str]) -> None:
         (assistant("I begin"), {"prefill"}),
         (
             {**assistant("x"), "content": [{"type": "output_text", "text": "x", "annotations": [{}]}]},
-            {"citations", "prefill"},
+            {"annotations", "prefill"},
         ),
     ],
 )
@@ -176,7 +185,7 @@ def test_compaction_trigger() -> None:
     """A trailing trigger item asks for a compaction."""
     found = WIRE.survey(body(user("x"), {"type": "compaction_trigger"}))
     assert found.compaction
-    assert {"compaction"} == found.requires
+    assert {"compaction.summary"} == found.requires
 
 
 @pytest.mark.parametrize(

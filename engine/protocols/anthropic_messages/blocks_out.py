@@ -18,6 +18,11 @@ from engine.protocols.unshared import block_loss
 
 def encode_part(block: Block, losses: set[str], *, own: bool) -> JsonObject | None:
     """A block other than a call or its result. `own`: the conversation came in this protocol, so extras are its own."""
+    if not own and isinstance(block, Text | Image) and block.extra:
+        if block.extra.get("annotations"):
+            losses.add("annotations")
+        if block.extra.get("detail") not in (None, "auto"):
+            losses.add("image.detail")
     match block:
         case Text(text, extra) | Refusal(text, extra):
             return {"type": "text", "text": text, **beside(extra, own=own)} if text.strip() else None

@@ -18,7 +18,7 @@ from engine.llm.messages import (
     ToolChoice,
 )
 from engine.protocols.anthropic_messages.blocks_in import decode_content
-from engine.protocols.anthropic_messages.words import BILLING, NAME, REQUEST_FIELDS
+from engine.protocols.anthropic_messages.words import BILLING, NAME, REQUEST_FIELDS, field_losses
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 _TOOL_KNOWN = frozenset({"type", "name", "description", "input_schema", "strict", "defer_loading"})
@@ -34,9 +34,10 @@ def decode_request(body: JsonObject) -> LLMRequest:
     config = config if isinstance(config, dict) else {}
     metadata = body.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
+    messages = _messages(body.get("messages"))
     return LLMRequest(
         model=model,
-        messages=(*_system(body.get("system")), *_messages(body.get("messages"))),
+        messages=(*_system(body.get("system")), *messages),
         tools=tuple(_tools(body.get("tools"))),
         tool_choice=choice,
         parallel_tool_calls=parallel,
@@ -51,8 +52,16 @@ def decode_request(body: JsonObject) -> LLMRequest:
         user=user if isinstance(user, str) else "",
         service_tier=str(body.get("service_tier") or ""),
         protocol=NAME,
-        extra=_extra(body, config),
+        extra=(extra := _extra(body, config)),
+        extra_losses=_extra_losses(extra, messages),
     )
+
+
+def _extra_losses(extra: JsonObject, messages: list[Message]) -> frozenset[str]:
+    losses = {code for name, value in extra.items() if name != "metadata" for code in field_losses(name, value)}
+    if any(message.extra for message in messages):
+        losses.add("unknown_field")
+    return frozenset(losses)
 
 
 def decode_reasoning(thinking: Any, config: JsonObject) -> Reasoning | None:

@@ -13,6 +13,7 @@ from engine.protocols.anthropic_messages.conversation import encode_conversation
 from engine.protocols.anthropic_messages.thinking import encode_thinking, may_think, without_thinking_edits
 from engine.protocols.anthropic_messages.words import NAME
 from engine.protocols.bounds import PLAIN_TIERS
+from engine.protocols.compaction import in_words
 from engine.protocols.tool_names import ToolNames, custom_description, custom_schema
 from engine.protocols.unshared import tool_loss
 
@@ -23,6 +24,7 @@ _NOT_AT_TOP = ("anyOf", "oneOf", "allOf")
 def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, list[str]]:
     """See `WireProtocol.encode_request`. `max_tokens` is always there, because the API has no default."""
     losses: set[str] = set()
+    request = in_words(request, target, losses)
     quirks = target.quirks
     names = ToolNames(request.tools)
     system, messages = encode_conversation(request, quirks=quirks, names=names, losses=losses)
@@ -222,8 +224,11 @@ def _rest(body: JsonObject, request: LLMRequest, losses: set[str]) -> None:
                 metadata.update(value)
             elif key != "output_config":
                 body[key] = value
-    elif isinstance(mark := request.extra.get("cache_control"), dict):
-        body["cache_control"] = mark
+    else:
+        if isinstance(mark := request.extra.get("cache_control"), dict):
+            body["cache_control"] = mark
+        losses |= request.extra_losses
+        losses |= {"verbosity"} if request.verbosity else set()
     if metadata:
         body["metadata"] = metadata
 

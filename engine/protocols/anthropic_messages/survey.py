@@ -16,7 +16,7 @@ from engine.llm.envelope import is_ours
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
-from engine.protocols.anthropic_messages.words import REQUEST_FIELDS, TOOL_FIELDS, UNSEALED
+from engine.protocols.anthropic_messages.words import TOOL_FIELDS, UNSEALED, field_losses
 from engine.protocols.bounds import LONGEST_USER, MESSAGES_TIERS, PLAIN_EFFORTS, odd_stops
 from engine.protocols.pairing import Pairing
 from engine.protocols.unshared import block_loss, tool_loss
@@ -31,20 +31,6 @@ _COMPACTION = re2.compile(
 kilobyte). A header tells nothing: the beta that comes with the call comes with others, too."""
 _COMPACTION_HEAD = 4096
 _INJECTED = "<system-reminder>"
-
-_FIELD_CODES = {
-    "top_k": "top_k",
-    "stop_sequences": "stop",
-    "temperature": "sampling",
-    "top_p": "sampling",
-    "service_tier": "service_tier",
-    "context_management": "context_management",
-    "container": "container",
-    "mcp_servers": "container",
-    "output_format": "output_format",
-    "cache_control": "cache_control",
-    "max_tokens": "max_output_tokens",
-}
 
 
 def survey(body: JsonObject) -> Survey:
@@ -68,12 +54,7 @@ def survey(body: JsonObject) -> Survey:
 def _settings(found: Survey, body: JsonObject) -> None:
     requires = found.requires
     for field, value in body.items():
-        if value is None:
-            continue
-        if (code := _FIELD_CODES.get(field)) is not None:
-            requires.add(code)
-        elif field not in REQUEST_FIELDS:
-            requires.add("unknown_field")
+        requires.update(field_losses(field, value))
     if (tier := body.get("service_tier")) is not None and tier not in MESSAGES_TIERS:
         requires.add("unknown_field")
     if (stops := body.get("stop_sequences")) and odd_stops(stops):
@@ -87,11 +68,6 @@ def _settings(found: Survey, body: JsonObject) -> None:
     _thinking(found, body.get("thinking"), body.get("output_config"), body.get("output_format"))
     _tool_choice(found, body.get("tool_choice"))
     _metadata(found, body.get("metadata"))
-    management = body.get("context_management")
-    edits = management.get("edits") if isinstance(management, dict) else None
-    for edit in edits if isinstance(edits, list) else ():
-        if isinstance(edit, dict) and str(edit.get("type", "")).startswith("compact"):
-            requires.add("compaction")
 
 
 def _thinking(found: Survey, thinking: Any, config: Any, old_format: Any) -> None:
@@ -109,8 +85,6 @@ def _thinking(found: Survey, thinking: Any, config: Any, old_format: Any) -> Non
             plain = effort in PLAIN_EFFORTS and "thinking.off" not in found.requires
             found.requires |= {"effort"} if plain else {"effort", "effort.word"}
         output_format = config.get("format") or old_format
-        if not config.keys() <= {"effort", "format"}:
-            found.requires.add("unknown_field")
     if isinstance(output_format, dict):
         found.output_format = "json_schema"
         found.requires.add("output_format")

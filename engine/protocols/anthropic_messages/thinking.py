@@ -38,7 +38,7 @@ def encode_thinking(
     effort = _effort(reasoning.effort, quirks, losses)
     if reasoning.adaptive:
         return _shown({"type": "adaptive"}, reasoning), effort
-    if reasoning.budget_tokens:
+    if reasoning.budget_tokens or (reasoning.enabled and not effort):
         thinking = _budget(reasoning, max_tokens, losses)
         if thinking is None:
             losses |= asked

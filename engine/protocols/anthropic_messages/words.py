@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from engine.llm.messages import StopReason
 
@@ -59,6 +60,37 @@ REQUEST_FIELDS = frozenset(
     }
 )
 """Top-level fields with a place in the neutral request; the rest rides along in `extra`."""
+
+_FIELD_CODES = {
+    "top_k": "top_k",
+    "stop_sequences": "stop",
+    "temperature": "sampling",
+    "top_p": "sampling",
+    "service_tier": "service_tier",
+    "container": "container",
+    "mcp_servers": "container",
+    "output_format": "output_format",
+    "cache_control": "cache_control",
+    "max_tokens": "max_output_tokens",
+}
+
+
+def field_losses(name: str, value: Any) -> tuple[str, ...]:
+    """Codes of what a top-level field stands for where it can't be said; none for one that asks for nothing."""
+    if value is None:
+        return ()
+    if name == "context_management":
+        edits = value.get("edits") if isinstance(value, dict) else None
+        kinds = (edit.get("type") for edit in (edits if isinstance(edits, list) else ()) if isinstance(edit, dict))
+        compacts = any(str(kind).startswith("compact") for kind in kinds)
+        return ("context_management", "compaction") if compacts else ("context_management",)
+    if name == "output_config":
+        known = isinstance(value, dict) and value.keys() <= {"effort", "format"}
+        return () if known or not isinstance(value, dict) else ("unknown_field",)
+    if (code := _FIELD_CODES.get(name)) is not None:
+        return (code,)
+    return () if name in REQUEST_FIELDS else ("unknown_field",)
+
 
 TOOL_FIELDS = frozenset({"type", "name", "description", "input_schema", "strict", "defer_loading", "cache_control"})
 """Fields of a client tool whose meaning is known."""

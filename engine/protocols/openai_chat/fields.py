@@ -6,6 +6,7 @@ Source: OpenAI's API reference for `POST /chat/completions`, and the fields that
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from engine.llm.meanings import Meaning
 from engine.llm.messages import StopReason
@@ -46,6 +47,13 @@ MEANT: Mapping[str, str] = {
     "service_tier": "",
     "audio": "audio",
     "web_search_options": "web_search",
+    "verbosity": "verbosity",
+    "frequency_penalty": "sampling.bias",
+    "presence_penalty": "sampling.bias",
+    "logit_bias": "sampling.bias",
+    "prediction": "",
+    "prompt_cache_retention": "",
+    "prompt_cache_options": "",
 }
 """Top-level field → loss code when it is set; empty: nothing another protocol could lose, or judged by its value."""
 
@@ -59,6 +67,12 @@ HELD = frozenset(MEANT) - {
     "metadata",
     "audio",
     "web_search_options",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "prediction",
+    "prompt_cache_retention",
+    "prompt_cache_options",
 }
 """Top-level fields that the neutral request holds in fields of its own; the others ride in `extra`."""
 
@@ -83,6 +97,25 @@ DOCUMENTED = frozenset(
     }
 )
 """Extra top-level fields that OpenAI documents; a strict provider is sent no others."""
+
+BESIDE: Mapping[str, str] = {"name": "own_field", "annotations": "annotations", "audio": "audio"}
+"""Field beside a message's content → loss code where it can't be said."""
+
+
+def field_losses(name: str, value: Any) -> tuple[str, ...]:
+    """Codes of what a top-level field stands for where it can't be said; none for one that asks for nothing."""
+    if value is None:
+        return ()
+    match name:
+        case "n":
+            return ("choices",) if isinstance(value, int) and value > 1 else ()
+        case "logprobs" | "top_logprobs":
+            return ("logprobs",) if value else ()
+        case "modalities":
+            return ("audio",) if isinstance(value, list) and "audio" in value else ()
+    code = MEANT.get(name, "unknown_field")
+    return (code,) if code else ()
+
 
 FINISH: Mapping[str, StopReason] = {
     "stop": "end_turn",

@@ -202,6 +202,8 @@ class Conversation:
             self.losses.add("cache_control")
         if block.extra.get("citations") and isinstance(block, Text | Document):
             self.losses.add("citations")
+        if block.extra.get("annotations") and not self._own:
+            self.losses.add("annotations")
 
     def _image(self, block: Image) -> JsonObject:
         if not self._target.model.vision:
@@ -255,6 +257,8 @@ class Conversation:
         if self._target.quirks.echo_reasoning or len(calls) + len(said) < len(blocks):
             self._think(message, blocks)
         if not (texts or calls or message.get("refusal")):
+            if blocks and all(isinstance(block, Opaque) for block in blocks):
+                return  # what only another protocol understands, and no word beside it
             message["content"] = ""
         self._append(message, turn[0])
         results = [self._take(call.id, last) for call in calls]

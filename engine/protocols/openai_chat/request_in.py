@@ -21,7 +21,7 @@ from engine.llm.messages import (
 )
 from engine.protocols import arguments, tool_ids
 from engine.protocols.openai_chat import reasoning
-from engine.protocols.openai_chat.fields import HELD, NAME
+from engine.protocols.openai_chat.fields import BESIDE, HELD, NAME, field_losses
 from engine.protocols.openai_chat.parts import entries, read_content
 
 _ASSISTANT = frozenset(
@@ -51,9 +51,10 @@ def decode_request(body: JsonObject) -> LLMRequest:
     extra = {key: value for key, value in body.items() if key not in HELD and value is not None}
     if user and body.get("safety_identifier"):
         extra["safety_identifier"] = body["safety_identifier"]
+    messages = _messages(body.get("messages"))
     return LLMRequest(
         model=model,
-        messages=_messages(body.get("messages")),
+        messages=messages,
         tools=_tools(body),
         tool_choice=_tool_choice(body),
         parallel_tool_calls=_bool(body, "parallel_tool_calls"),
@@ -69,9 +70,17 @@ def decode_request(body: JsonObject) -> LLMRequest:
         user=str(user or body.get("safety_identifier") or ""),
         cache_key=str(body.get("prompt_cache_key") or ""),
         service_tier=str(body.get("service_tier") or ""),
+        verbosity=held if isinstance(held := body.get("verbosity"), str) else "",
         protocol=NAME,
         extra=extra,
+        extra_losses=_extra_losses(extra, messages),
     )
+
+
+def _extra_losses(extra: JsonObject, messages: tuple[Message, ...]) -> frozenset[str]:
+    losses = {code for name, value in extra.items() for code in field_losses(name, value)}
+    losses |= {BESIDE[name] for m in messages for name, value in m.extra.items() if value and name in BESIDE}
+    return frozenset(losses - {"user"})
 
 
 def _messages(listed: Any) -> tuple[Message, ...]:

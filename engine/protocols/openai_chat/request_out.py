@@ -11,40 +11,14 @@ import re2
 from engine.llm.messages import JsonObject, LLMRequest, OutputFormat, Reasoning
 from engine.llm.protocol import Target
 from engine.protocols.bounds import LONGEST_USER, MOST_STOPS, PLAIN_TIERS, openai_tier, short
+from engine.protocols.compaction import in_words
 from engine.protocols.efforts import EFFORTS, effort_of_budget, nearest_effort
-from engine.protocols.openai_chat.fields import DOCUMENTED, MEANT, NAME
+from engine.protocols.openai_chat.fields import DOCUMENTED, MEANT, NAME, field_losses
 from engine.protocols.openai_chat.messages_out import Conversation
 from engine.protocols.openai_chat.tools_out import tool_fields
 from engine.protocols.tool_names import ToolNames
 
 _NOT_NAME = re2.compile(r"[^A-Za-z0-9_-]")
-
-_FOREIGN: Mapping[str, str] = {
-    "context_management": "context_management",
-    "container": "container",
-    "mcp_servers": "container",
-    "previous_response_id": "previous_response",
-    "conversation": "previous_response",
-    "background": "background",
-    "prompt": "container",
-    "cache_control": "cache_control",
-    "top_logprobs": "logprobs",
-}
-"""Top-level fields of the other protocols → loss code."""
-
-_HARMLESS = frozenset(
-    {"metadata", "store", "include", "client_metadata", "stream_options", "truncation", "max_tool_calls", "text"}
-    | {
-        "prompt_cache_retention",
-        "safety_identifier",
-        "inference_geo",
-        "betas",
-        "output_config",
-        "system",
-        "instructions",
-    }
-)
-"""Top-level fields of the other protocols that mean nothing to a Chat provider or are held elsewhere."""
 
 _DROPPED: Mapping[str, str] = {
     **{name: code for name, code in MEANT.items() if code},
@@ -56,6 +30,7 @@ _DROPPED: Mapping[str, str] = {
 def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, list[str]]:
     """(body, sorted loss codes)."""
     losses: set[str] = set()
+    request = in_words(request, target, losses)
     names = ToolNames(request.tools)
     body: JsonObject = {"model": target.model.name}
     body["messages"] = Conversation(request, target, names, losses).encode()
@@ -65,6 +40,10 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
     _reasoning(request, target, body, losses, tools=bool(tools))
     if request.output_format is not None:
         _output_format(request.output_format, target, body, losses)
+    if request.verbosity and (request.protocol == NAME or not target.quirks.strict):
+        body["verbosity"] = request.verbosity
+    elif request.verbosity:
+        losses.add("verbosity")
     _identity(request, body, losses)
     if request.stream:
         body["stream"] = True
@@ -118,8 +97,8 @@ def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: se
     off = asked.enabled is False
     wanted = not off and word != "none" and bool(word or asked.enabled)
     lost = "effort" if asked.effort else "thinking.budget" if asked.budget_tokens else ""
-    if asked.budget_tokens and not asked.effort and not off:
-        losses.add(lost)
+    if asked.budget_tokens and not off:
+        losses.add("thinking.budget")
     if not target.model.reasoning or quirks.reasoning_param == "none":
         if wanted and lost:
             losses.add(lost)
@@ -212,8 +191,10 @@ def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[s
             continue
         if own and (not target.quirks.strict or name in DOCUMENTED):
             body[name] = value
-        elif value and name not in _HARMLESS:
-            losses.add(MEANT.get(name) or "unknown_field" if own else _FOREIGN.get(name, "unknown_field"))
+        elif own:
+            losses.update(field_losses(name, value))
+    if not own:
+        losses |= request.extra_losses
 
 
 def _drop(fields: tuple[str, ...], body: JsonObject, losses: set[str]) -> None:

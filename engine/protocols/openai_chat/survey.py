@@ -13,7 +13,7 @@ from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
 from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, odd_stops, out_of_range
-from engine.protocols.openai_chat.fields import MEANT
+from engine.protocols.openai_chat.fields import BESIDE, field_losses
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.openai_chat.reasoning import states
 from engine.protocols.pairing import Pairing
@@ -41,22 +41,13 @@ def survey(body: JsonObject) -> Survey:
 def _parameters(body: JsonObject, found: Survey) -> None:
     requires = found.requires
     for name, value in body.items():
-        if value is not None and (code := MEANT.get(name, "unknown_field")):
-            requires.add(code)
+        requires.update(field_losses(name, value))
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     if isinstance(limit, int):
         found.max_output_tokens = limit
     temperature = body.get("temperature")
     if isinstance(temperature, int | float):
         found.temperature = float(temperature)
-    if body.get("logprobs") or body.get("top_logprobs"):
-        requires.add("logprobs")
-    n = body.get("n")
-    if isinstance(n, int) and n > 1:
-        requires.add("choices")
-    modalities = body.get("modalities")
-    if isinstance(modalities, list) and "audio" in modalities:
-        requires.add("audio")
     wanted = body.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema"):
         found.output_format = wanted["type"]
@@ -142,6 +133,10 @@ def _messages(messages: list[Any], found: Survey) -> None:
         if not isinstance(role, str):
             raise ClientError("a message must be an object with a role", field=f"messages[{position}]")
         content = message.get("content")
+        if len(message) > 2:
+            requires.update(
+                code for name, code in BESIDE.items() if message.get(name) and role not in {"tool", "function"}
+            )
         if role in {"tool", "function"}:
             found.tool_results += 1
             if call_id := message.get("tool_call_id"):
@@ -224,6 +219,8 @@ def _parts(content: list[Any], found: Survey, image: str) -> None:
                 found.images += 1
                 found.requires.add(image)
                 held = part.get("image_url")
+                if isinstance(held, dict) and held.get("detail") not in (None, "auto"):
+                    found.requires.add("image.detail")
                 url = held.get("url") if isinstance(held, dict) else held
                 if isinstance(url, str) and url.startswith("data:"):
                     found.media_bytes += len(url)

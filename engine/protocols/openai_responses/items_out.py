@@ -287,6 +287,8 @@ class Items:
             self.losses.add("cache_control")
         if block.extra.get("citations"):
             self.losses.add("citations")
+        if block.extra.get("annotations"):
+            self.losses.add("annotations")
 
     def _identify(self, item: JsonObject, item_id: object, prefix: str) -> None:
         if isinstance(item_id, str) and reasoning.valid_id(item_id, prefix) and item_id not in self._item_ids:

@@ -29,7 +29,7 @@ from engine.protocols import arguments
 from engine.protocols.openai_responses import reasoning
 from engine.protocols.openai_responses.parts import read_content
 from engine.protocols.openai_responses.tools import allowed, read_choice, read_tools
-from engine.protocols.openai_responses.words import HELD, NAME, made_by_model, text
+from engine.protocols.openai_responses.words import HELD, NAME, field_losses, made_by_model, text
 
 _CALL_FIELDS = frozenset({"type", "id", "call_id", "name", "namespace", "arguments", "input"})
 _RESULT_FIELDS = frozenset({"type", "call_id", "output"})
@@ -56,7 +56,8 @@ def decode_request(body: JsonObject) -> LLMRequest:
     extra = {name: value for name, value in body.items() if name not in HELD and value is not None}
     extra.pop("text", None)
     wanted = body.get("text")
-    if isinstance(wanted, dict) and (rest := {k: v for k, v in wanted.items() if k != "format" and v is not None}):
+    known = ("format", "verbosity")
+    if isinstance(wanted, dict) and (rest := {k: v for k, v in wanted.items() if k not in known and v is not None}):
         extra["text"] = rest
     limit = body.get("max_output_tokens")
     parallel = body.get("parallel_tool_calls")
@@ -75,9 +76,19 @@ def decode_request(body: JsonObject) -> LLMRequest:
         user=text(body.get("user")) or text(body.get("safety_identifier")),
         cache_key=text(body.get("prompt_cache_key")),
         service_tier=text(body.get("service_tier")),
+        verbosity=text(wanted.get("verbosity")) if isinstance(wanted, dict) else "",
         protocol=NAME,
         extra=extra,
+        extra_losses=_extra_losses(body, extra, conversation.messages),
     )
+
+
+def _extra_losses(body: JsonObject, extra: JsonObject, messages: list[Message]) -> frozenset[str]:
+    beside = {name: body.get(name) for name in (*extra, "reasoning")}
+    losses = {code for name, value in beside.items() for code in field_losses(name, value)}
+    if any("phase" in message.extra for message in messages):
+        losses.add("own_field")
+    return frozenset(losses - {"user"})
 
 
 class _Conversation:

@@ -11,11 +11,11 @@ from engine.llm.catalogue import Quirks
 from engine.llm.messages import JsonObject, LLMRequest, OutputFormat
 from engine.llm.protocol import Target
 from engine.protocols.bounds import LONGEST_USER, PLAIN_TIERS, openai_tier, short
-from engine.protocols.compaction import items_in_words
+from engine.protocols.compaction import in_words, items_in_words
 from engine.protocols.efforts import EFFORTS, effort_of_budget, nearest_effort
 from engine.protocols.openai_responses.items_out import Items, taken_back
 from engine.protocols.openai_responses.tools import write_choice, write_tools
-from engine.protocols.openai_responses.words import FIELD_CODES, FOREIGN_CODES, NAME, UNDOCUMENTED, text
+from engine.protocols.openai_responses.words import FIELD_CODES, NAME, UNDOCUMENTED, text
 from engine.protocols.tool_names import ToolNames
 
 _LEAST_OUTPUT = 16
@@ -35,6 +35,7 @@ _DROPPED: Mapping[str, str] = {
 def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, list[str]]:
     """(body, sorted loss codes)."""
     losses: set[str] = set()
+    request = in_words(request, target, losses)
     quirks = target.quirks
     names = ToolNames(request.tools)
     body: JsonObject = {"model": target.model.name, "input": Items(request, target, names, losses).encode()}
@@ -50,6 +51,8 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
     _reasoning(request, target, body, losses)
     if request.output_format is not None:
         _format(request.output_format, target, body, losses)
+    if request.verbosity:
+        body["text"] = {**body.get("text", {}), "verbosity": request.verbosity}
     _identity(request, body, losses)
     _extras(request, target, body, losses)
     if request.stream:
@@ -127,9 +130,9 @@ def _reasoning(request: LLMRequest, target: Target, body: JsonObject, losses: se
         if word not in {"", "none"}:
             losses.add("effort.word")  # how thorough to be without thinking
         word = "none"
-    elif not word and asked.budget_tokens:
+    elif asked.budget_tokens:
         losses.add("thinking.budget")
-        word = effort_of_budget(asked.budget_tokens)
+        word = word or effort_of_budget(asked.budget_tokens)
     if not target.model.reasoning:
         if word and word != "none":
             losses.add("effort")
@@ -193,11 +196,7 @@ def _identity(request: LLMRequest, body: JsonObject, losses: set[str]) -> None:
 
 def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
     if request.protocol != NAME:
-        losses |= {code for name, code in FOREIGN_CODES.items() if request.extra.get(name)}
-        if isinstance(choices := request.extra.get("n"), int) and choices > 1:
-            losses.add("choices")
-        if request.extra.get("logprobs"):
-            losses.add("logprobs")
+        losses |= request.extra_losses
         return
     for name, value in request.extra.items():
         known = name in FIELD_CODES and name not in UNDOCUMENTED

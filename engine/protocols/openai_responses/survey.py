@@ -19,7 +19,7 @@ from engine.llm.returning import COMPACTION, SUMMARY
 from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, out_of_range
 from engine.protocols.compaction import ITEM, TRIGGER
 from engine.protocols.openai_responses.reasoning import OWN_ID
-from engine.protocols.openai_responses.words import FIELD_CODES, made_by_model, text
+from engine.protocols.openai_responses.words import field_losses, made_by_model, text
 from engine.protocols.pairing import Pairing
 from engine.protocols.unshared import block_loss, tool_loss
 
@@ -54,12 +54,9 @@ def survey(body: JsonObject) -> Survey:
 def _fields(found: Survey, body: JsonObject) -> None:
     requires = found.requires
     for name, value in body.items():
-        if value is not None and value is not False and (code := FIELD_CODES.get(name, "unknown_field")):
-            requires.add(code)
+        requires.update(field_losses(name, value))
     if body.get("parallel_tool_calls") is False:
         requires.add("parallel_tools")
-    if not body.get("top_logprobs"):
-        requires.discard("logprobs")
     if isinstance(limit := body.get("max_output_tokens"), int):
         found.max_output_tokens = limit
     if isinstance(temperature := body.get("temperature"), int | float):
@@ -67,10 +64,6 @@ def _fields(found: Survey, body: JsonObject) -> None:
     if isinstance(instructions := body.get("instructions"), str):
         found.system_bytes = len(instructions)
     found.previous_response = "previous_response" in requires
-    if truncation := body.get("truncation"):
-        requires.update(() if truncation == "disabled" else ("context_management",))
-    if isinstance(managed := body.get("context_management"), list) and managed:
-        requires.update("compaction" for edit in managed if isinstance(edit, dict) and edit.get("type") == "compaction")
     if isinstance(reasoning := body.get("reasoning"), dict) and isinstance(effort := reasoning.get("effort"), str):
         found.effort = effort
         found.thinking = effort not in ("", "none")
@@ -156,6 +149,8 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
         before = speaker
         if kind == "message":
             speaker = item.get("role", "")
+            if item.get("phase"):
+                requires.add("own_field")
             if speaker == "assistant":
                 pairs.assistant()
                 if isinstance(content := item.get("content"), list):
@@ -283,6 +278,8 @@ def _parts(found: Survey, parts: list[Any], *, result: bool = False) -> None:
         found.requires.add(_PART_CODES.get(kind, "unknown_block"))
         if kind == "input_image":
             found.images += 1
+            if part.get("detail") not in (None, "auto"):
+                found.requires.add("image.detail")
             found.media_bytes += _length(part.get("image_url"))
             if result:
                 found.requires.add("image.tool_result")
@@ -296,7 +293,7 @@ def _parts(found: Survey, parts: list[Any], *, result: bool = False) -> None:
 def _said(found: Survey, parts: list[Any]) -> None:
     for part in parts:
         if isinstance(part, dict) and part.get("annotations"):
-            found.requires.add("citations")
+            found.requires.add("annotations")
 
 
 def _telling(content: Any) -> bool:

@@ -70,17 +70,38 @@ HELD = frozenset(
 UNDOCUMENTED = frozenset({"client_metadata"})
 """Fields that agents send and the API takes, but that a provider with `strict` need not know."""
 
-FOREIGN_CODES: Mapping[str, str] = {
-    "context_management": "context_management",
-    "container": "container",
-    "mcp_servers": "container",
-    "web_search_options": "web_search",
-    "audio": "audio",
-    "top_logprobs": "logprobs",
-}
-"""Top-level extras of the other protocols that can't be said here → loss code."""
-
 _MADE_BY_MODEL = frozenset({"mcp_list_tools", "mcp_approval_request", "program", "program_output", "compaction"})
+
+
+_LOGPROBS = "message.output_text.logprobs"
+
+
+def field_losses(name: str, value: Any) -> tuple[str, ...]:
+    """Codes of what a top-level field stands for where it can't be said; none for one that asks for nothing."""
+    if value is None or value is False:
+        return ()
+    match name:
+        case "top_logprobs" if not value:
+            return ()
+        case "include":
+            return ("logprobs",) if isinstance(value, list) and _LOGPROBS in value else ()
+        case "truncation":
+            return () if value == "disabled" else ("context_management",)
+        case "context_management":
+            compacts = any(edit.get("type") == "compaction" for edit in entries(value))
+            return ("context_management", "compaction") if compacts else ("context_management",)
+        case "text" if isinstance(value, dict):
+            verbose = ("verbosity",) if value.get("verbosity") else ()
+            return verbose if value.keys() <= {"format", "verbosity"} else (*verbose, "unknown_field")
+        case "reasoning" if isinstance(value, dict):
+            kept = ("own_field",) if value.get("context") else ()
+            return (
+                kept
+                if value.keys() <= {"effort", "summary", "generate_summary", "context"}
+                else (*kept, "unknown_field")
+            )
+    code = FIELD_CODES.get(name, "unknown_field")
+    return (code,) if code else ()
 
 
 def made_by_model(kind: str) -> bool:

@@ -66,6 +66,9 @@ def _block(asking: Asking, role: str, block: dict[str, Any]) -> None:
         case "thinking" | "redacted_thinking":
             asking.turn(role).reasoning += block.get("thinking") or ""
             asking.state.append(block.get("signature") or block.get("data") or "")
+        case "compaction" if block.get("content"):
+            del asking.turns[:]  # what stands before it counts no longer
+            asking.say("user", f"What was said before has been shortened. This is its summary:\n\n{block['content']}")
         case kind:
             asking.other.append(str(kind))
 
