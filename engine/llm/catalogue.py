@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Safe = Literal["yes", "no", "experimental"]
 """May this client's agent loop depend on the model? `experimental` needs `settings.experimental: true`."""
@@ -63,6 +63,8 @@ class Quirks:
     """Responses: answers a `compaction_trigger` with a compaction item, and takes its own items back."""
     reasoning_outside_output: bool = False
     """Usage: completion tokens leave reasoning tokens out (xAI)."""
+    call_extra: Mapping[str, Any] = field(default_factory=dict)
+    """Chat: `extra_content` of a history's call that came without one, where the vendor wants its own models' back."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Fixed request headers the vendor wants."""
 

@@ -15,6 +15,7 @@ from tests.emulator.models import Model
 from tests.emulator.pieces import pieces
 from tests.emulator.responses_rules import arguments
 from tests.emulator.script import Answer, Usage
+from tests.emulator.seals import Seals
 from tests.emulator.shape import images, opening, texts
 from tests.emulator.tokens import OPENAI, Keeping, PromptCache, count
 
@@ -103,13 +104,15 @@ def usage(body: Mapping[str, Any], answer: Answer, cache: PromptCache, by: Keepi
     }
 
 
-def message(answer: Answer, profile: ChatProfile) -> dict[str, Any]:
+def message(answer: Answer, profile: ChatProfile, seals: Seals) -> dict[str, Any]:
     """The assistant message of the answer."""
     made: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
     if answer.thinking and profile.reasoning_field:
         made[profile.reasoning_field] = answer.thinking
     if answer.calls:
         made["tool_calls"] = [_call(call, profile) for call in answer.calls]
+        if profile.signs_calls:
+            made["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": seals.encrypt("")}}
     return made | ({"refusal": None, "annotations": []} if profile.null_fields else {})
 
 
@@ -166,7 +169,8 @@ def stream(body: Mapping[str, Any], completion: dict[str, Any], profile: ChatPro
 
 def _call_deltas(index: int, call: dict[str, Any]) -> Iterator[dict[str, Any]]:
     kind, name = ("custom", "input") if call["type"] == "custom" else ("function", "arguments")
-    yield {"index": index, "id": call["id"], "type": kind, kind: {"name": call[kind]["name"], name: ""}}
+    signed = {"extra_content": call["extra_content"]} if "extra_content" in call else {}
+    yield {"index": index, "id": call["id"], "type": kind, kind: {"name": call[kind]["name"], name: ""}, **signed}
     for piece in pieces(call[kind][name]):
         yield {"index": index, kind: {name: piece}}
 

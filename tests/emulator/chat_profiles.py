@@ -43,6 +43,7 @@ STRICT_MESSAGES: dict[str, Fields] = {
     "assistant": fields("role", "content tool_calls"),
     "tool": fields("role content tool_call_id", "name"),
 }
+GEMINI_MESSAGES = STRICT_MESSAGES | {"assistant": fields("role", "content tool_calls extra_content")}
 DEEPSEEK_MESSAGES = {
     "system": MESSAGES["system"],
     "user": MESSAGES["user"],
@@ -99,6 +100,8 @@ class ChatProfile:
     """Where the answer carries its reasoning."""
     wants_reasoning: bool = False
     """Reasoning of the turns that called tools must come back."""
+    signs_calls: bool = False
+    """The first call of an answer bears a signature, which must come back with it until the user speaks again."""
     usage_in_last_chunk: bool = False
     """A stream reports usage in its finish chunk whether asked or not; else in a chunk of its own when asked."""
     null_fields: bool = True
@@ -141,5 +144,18 @@ PROFILES: dict[str, ChatProfile] = {
         usage_in_last_chunk=True,
         call_id=("call_00_", 24),
         keeping=DEEPSEEK,
+    ),
+    "gemini": ChatProfile(
+        "gemini",
+        rows.GEMINI,
+        STRICT_TOP,
+        GEMINI_MESSAGES,
+        PLAIN_PARTS,
+        openai_error,
+        _openai_unknown,
+        signs_calls=True,
+        usage_in_last_chunk=True,
+        null_fields=False,
+        call_id=("function-call-", 20),
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from tests.emulator import openai_words as words
 from tests.emulator.chat_profiles import PARTS_BY_ROLE, ChatProfile
 from tests.emulator.models import Model
 from tests.emulator.refusal import Refusal
+from tests.emulator.seals import Seals
 from tests.emulator.shape import Fields, fields
 from tests.emulator.tokens import count
 
@@ -20,6 +21,9 @@ FUNCTION = fields("name", "description parameters strict")
 CUSTOM_TOOL = fields("type custom")
 TOOL_CALL = fields("id type function")
 CUSTOM_CALL = fields("id type custom")
+SIGNED_CALL = fields("id type function", "extra_content")
+UNSIGNED = "skip_thought_signature_validator"
+"""What the vendor takes instead of a signature for a call that its model did not make."""
 CALLED = fields("name arguments")
 IMAGE_URL = fields("url", "detail")
 STREAM_OPTIONS = fields("", "include_usage include_obfuscation")
@@ -31,6 +35,7 @@ class Context:
 
     profile: ChatProfile
     models: Mapping[str, Model]
+    seals: Seals = field(default_factory=Seals)
 
     def shape(self, path: str, value: Any, known: Fields, role: str = "") -> None:
         """Unknown and missing keys of one object, in the vendor's words."""
@@ -61,6 +66,8 @@ def check(body: Any, context: Context) -> Model:
     _pairs(body["messages"])
     if context.profile.wants_reasoning and (body.get("thinking") or {}).get("type") != "disabled":
         _reasoning_back(body["messages"])
+    if context.profile.signs_calls:
+        _signatures_back(body["messages"], context.seals)
     used = count(body["messages"]) + count(body.get("tools") or [])
     if used > model.context:
         raise Refusal(
@@ -242,7 +249,12 @@ def _assistant(path: str, message: Mapping[str, Any], context: Context) -> None:
     for number, call in enumerate(calls or ()):
         where = f"{path}.tool_calls[{number}]"
         custom = isinstance(call, Mapping) and call.get("type") == "custom"
-        context.shape(where, call, CUSTOM_CALL if custom else TOOL_CALL, "assistant")
+        context.shape(
+            where,
+            call,
+            CUSTOM_CALL if custom else SIGNED_CALL if context.profile.signs_calls else TOOL_CALL,
+            "assistant",
+        )
         words.too_long(f"{where}.id", call["id"], 40)
         if custom:
             continue
@@ -317,3 +329,20 @@ def _reasoning_back(messages: list[Any]) -> None:
     for message in messages:
         if message["role"] == "assistant" and message.get("tool_calls") and not message.get("reasoning_content"):
             raise Refusal("The `reasoning_content` in the thinking mode must be passed back to the API.")
+
+
+def _signatures_back(messages: list[Any], seals: Seals) -> None:
+    """No signature but the vendor's own; and since the user last spoke, the first call of each answer has one."""
+    spoken = max((n for n, m in enumerate(messages) if m["role"] == "user"), default=-1)
+    for index, message in enumerate(messages):
+        for number, call in enumerate(message.get("tool_calls") or ()):
+            held = (call.get("extra_content") or {}).get("google") or {}
+            signature = held.get("thought_signature", "")
+            if signature and signature != UNSIGNED and (why := seals.decrypt(signature)):
+                raise Refusal(f"Corrupted thought signature. {why}")
+            if not (signature or number) and index > spoken:
+                name = call["function"]["name"]
+                raise Refusal(
+                    f"Function call is missing a thought_signature in functionCall parts. This is required for tools to work"
+                    f" correctly. Function call `{name}`, position {index}."
+                )

@@ -109,6 +109,11 @@ STRICT: dict[str, Model] = {
 }
 """Rows of the strict Chat Completions profile."""
 
+GEMINI: dict[str, Model] = {
+    "gemini-3.5-pro": Model(context=1_048_576, max_output=65_536, always_thinks=True, efforts=THREE),
+}
+"""Rows of Gemini behind Chat Completions."""
+
 DEEPSEEK: dict[str, Model] = {
     "deepseek-flash": Model(context=1_000_000, max_output=393_216, always_thinks=True, thinking=BUDGET, efforts=FIVE),
     "deepseek-v4-pro": Model(

@@ -97,7 +97,7 @@ def _responses(body: Any, headers: Mapping[str, str], state: State) -> Reply:
 
 def _chat(body: Any, headers: Mapping[str, str], state: State) -> Reply:
     profile = PROFILES[state.profile]
-    model = chat_rules.check(body, chat_rules.Context(profile, {**profile.models, **state.extra_models}))
+    model = chat_rules.check(body, chat_rules.Context(profile, {**profile.models, **state.extra_models}, state.seals))
     talk = chat_answers.read(body, model)
     answer = state.script.answer(talk)
     if profile.wants_reasoning and talk.thinks and not answer.thinking:
@@ -105,7 +105,7 @@ def _chat(body: Any, headers: Mapping[str, str], state: State) -> Reply:
     whole = chat_answers.whole(
         body,
         answer,
-        chat_answers.message(answer, profile),
+        chat_answers.message(answer, profile, state.seals),
         chat_answers.usage(body, answer, state.cache, profile.keeping),
     )
     frames = list(chat_answers.stream(body, whole, profile)) if talk.stream else []

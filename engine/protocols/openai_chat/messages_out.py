@@ -256,6 +256,8 @@ class Conversation:
             message["tool_calls"] = [self._call(call, wire) for call, wire in zip(calls, wires, strict=True)]
         if self._target.quirks.echo_reasoning or len(calls) + len(said) < len(blocks):
             self._think(message, blocks)
+        if calls and self._target.quirks.call_extra:
+            message["tool_calls"][0].setdefault("extra_content", dict(self._target.quirks.call_extra))
         if not (texts or calls or message.get("refusal")):
             if blocks and all(isinstance(block, Opaque) for block in blocks):
                 return  # what only another protocol understands, and no word beside it

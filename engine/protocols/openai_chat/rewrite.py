@@ -189,6 +189,15 @@ class _Messages:
         calls = out.get("tool_calls")
         if isinstance(calls, list) and (quirks.strict or quirks.tool_id != "any"):
             out["tool_calls"] = [self._call(call) if isinstance(call, dict) else call for call in calls]
+        if (
+            quirks.call_extra
+            and isinstance(calls, list)
+            and calls
+            and isinstance(calls[0], dict)
+            and not _extra(calls[0])
+        ):
+            first, *others = out["tool_calls"]
+            out["tool_calls"] = [{**first, "extra_content": dict(quirks.call_extra)}, *others]
         return message if out == message else out
 
     def _state(self, out: JsonObject) -> None:
