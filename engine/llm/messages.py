@@ -221,7 +221,7 @@ class LLMRequest:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Top-level fields that no field above holds, by name, as sent."""
     extra_losses: frozenset[str] = frozenset()
-    """Codes of what is lost where the extras of the request and its messages can't be said: everywhere but on `protocol`."""
+    """Codes of what is lost where the request's extras can't be said: everywhere but on `protocol`."""
 
 
 @dataclass(slots=True, frozen=True)

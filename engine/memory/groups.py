@@ -61,6 +61,8 @@ def form(
     if ids is None or any(not group.ids.isdisjoint(ids) for group in before):
         return None
     own = elements[place]
+    if any(_compacts(element) for element in own):
+        return None
     body = {"model": "m", wire.conversation: own}
     survey = wire.survey(body)
     if survey.cache_marks:  # a breakpoint is for the place where it stands now
@@ -118,3 +120,10 @@ def joined(first: Survey, then: Survey) -> Survey:
         results=list(then.results),
         newest_user_text=then.newest_user_text or first.newest_user_text,
     )
+
+
+def _compacts(element: Any) -> bool:
+    """Whether it stands for everything before it, or holds something that does."""
+    content = element.get("content") if isinstance(element, dict) else None
+    parts = content if isinstance(content, list) else ()
+    return any(isinstance(part, dict) and part.get("type") == "compaction" for part in (element, *parts))

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from engine.llm.envelope import bare_only, bare_summary
-from engine.llm.messages import JsonObject, LLMRequest, Message, Text
+from engine.llm.messages import JsonObject, LLMRequest, Message, Opaque, Text
 from engine.llm.protocol import Target, WireProtocol
 from engine.memory.groups import Group
 from engine.memory.known import WORD, Known
@@ -68,7 +68,7 @@ def translated(
     `allowed` makes of a request what of it may go to the target.
     """
     cut = known.cut() if known.wire.name != wire.name else None
-    if cut is not None and cut.request.tools:
+    if cut is not None and cut.request.tools and not _compacted(cut.request):
         middle = _middle(known, wire, target, cut.request, allowed)
         if middle is not None:
             pieces, losses, exchange = middle
@@ -88,6 +88,11 @@ def translated(
     request = allowed(known.request())
     body, lost = wire.encode_request(request, target)
     return body, lost, replace(request, messages=())
+
+
+def _compacted(request: LLMRequest) -> bool:
+    """Whether something in it stands for what was said before: then no group is what it was."""
+    return any(isinstance(b, Opaque) and b.type == "compaction" for m in request.messages for b in m.content)
 
 
 def _middle(

@@ -6,6 +6,7 @@ Surveys and encoders of all protocols ask here, so that a loss is reported under
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 _BLOCKS: Mapping[str, str] = {
     "server_tool_use": "server_tool.result",
@@ -39,7 +40,28 @@ _BLOCKS: Mapping[str, str] = {
 MARKS = frozenset({"cache_control", "prompt_cache_breakpoint"})
 """Fields beside a block or a part that end a piece of the prompt to be cached."""
 
+_BESIDE: Mapping[str, str] = {
+    "name": "own_field",
+    "phase": "own_field",
+    "annotations": "annotations",
+    "audio": "audio",
+    "prefix": "prefill",
+}
+_SAID = frozenset(
+    {"type", "role", "content", "tool_calls", "function_call", "tool_call_id", "refusal"}
+    | {"extra_content", "reasoning_details", "reasoning_content", "reasoning"}
+    | {"id", "status", "internal_chat_message_metadata_passthrough"}
+)
+"""Fields of a message that are read, or that say nothing to a model: ids, states, accounting of one client."""
+
 _RESULTS = ("_tool_result", "_call", "_call_output")
+
+
+def message_losses(message: Mapping[str, Any]) -> set[str]:
+    """The loss codes of what stands beside a message's content where only its own protocol can say it."""
+    if message.keys() <= _SAID:
+        return set()
+    return {_BESIDE.get(name, "unknown_field") for name, value in message.items() if value and name not in _SAID}
 
 
 def block_loss(kind: str) -> str:

@@ -53,14 +53,12 @@ def decode_request(body: JsonObject) -> LLMRequest:
         service_tier=str(body.get("service_tier") or ""),
         protocol=NAME,
         extra=(extra := _extra(body, config)),
-        extra_losses=_extra_losses(extra, messages),
+        extra_losses=_extra_losses(extra),
     )
 
 
-def _extra_losses(extra: JsonObject, messages: list[Message]) -> frozenset[str]:
+def _extra_losses(extra: JsonObject) -> frozenset[str]:
     losses = {code for name, value in extra.items() if name != "metadata" for code in field_losses(name, value)}
-    if any(message.extra for message in messages):
-        losses.add("unknown_field")
     return frozenset(losses)
 
 

@@ -15,7 +15,7 @@ from engine.protocols.anthropic_messages.words import NAME
 from engine.protocols.bounds import PLAIN_TIERS
 from engine.protocols.compaction import in_words
 from engine.protocols.tool_names import ToolNames, custom_description, custom_schema
-from engine.protocols.unshared import tool_loss
+from engine.protocols.unshared import message_losses, tool_loss
 
 _LONGEST_USER = 256
 _NOT_AT_TOP = ("anyOf", "oneOf", "allOf")
@@ -227,7 +227,7 @@ def _rest(body: JsonObject, request: LLMRequest, losses: set[str]) -> None:
     else:
         if isinstance(mark := request.extra.get("cache_control"), dict):
             body["cache_control"] = mark
-        losses |= request.extra_losses
+        losses |= request.extra_losses.union(*(message_losses(m.extra) for m in request.messages if m.extra))
         losses |= {"verbosity"} if request.verbosity else set()
     if metadata:
         body["metadata"] = metadata

@@ -19,7 +19,7 @@ from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
 from engine.protocols.anthropic_messages.words import TOOL_FIELDS, UNSEALED, field_losses
 from engine.protocols.bounds import LONGEST_USER, MESSAGES_TIERS, PLAIN_EFFORTS, odd_stops
 from engine.protocols.pairing import Pairing
-from engine.protocols.unshared import block_loss, tool_loss
+from engine.protocols.unshared import block_loss, message_losses, tool_loss
 
 _MAX_TOOL_NAMES = 64
 _MAX_TEXT = 32768
@@ -197,7 +197,7 @@ def _messages(found: Survey, messages: list[Any]) -> None:
             requires.add("system.mid")
             pairs.other()
         if len(message) > 2:
-            requires.add("unknown_field")
+            requires |= message_losses(message)
         content = message.get("content")
         if isinstance(content, list):
             for block in content:

@@ -24,14 +24,40 @@ from engine.llm.messages import (
 )
 from engine.protocols import error_bodies, tool_ids
 from engine.protocols.openai_chat import reasoning
-from engine.protocols.openai_chat.fields import FAILED, NAME, stop_reason
+from engine.protocols.openai_chat.fields import FAILED, NAME, ODD, stop_reason
 from engine.protocols.openai_chat.parts import read_part
 from engine.protocols.openai_chat.request_in import read_call
 from engine.protocols.openai_chat.usage import read_usage
 from engine.protocols.tool_names import ToolNames
 
-TOLD = ("citations", "search_results", "service_tier", "system_fingerprint", "provider", "created")
-"""Fields beside `choices` that ride along in the answer's `extra`."""
+_ANSWER = frozenset({"id", "object", "model", "choices", "usage", "error"})
+_MESSAGE = frozenset(
+    {
+        "role",
+        "content",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "annotations",
+        "audio",
+        "images",
+        "extra_content",
+        "index",
+    }
+    | {*reasoning.FIELDS, "reasoning_details"}
+)
+
+
+def beside(body: JsonObject) -> JsonObject:
+    """What stands beside an answer's or a chunk's known fields: it rides along in the answer's `extra`."""
+    return {key: value for key, value in body.items() if key not in _ANSWER and value is not None}
+
+
+def beside_message(message: JsonObject) -> JsonObject:
+    """What a vendor tells in a message or a delta under names of its own; nothing nearly always."""
+    if message.keys() <= _MESSAGE:
+        return {}
+    return {key: value for key, value in message.items() if key not in _MESSAGE and value not in (None, "", [])}
 
 
 def decode_response(body: Any, *, quirks: Quirks, request: LLMRequest | None = None) -> LLMResponse:
@@ -65,7 +91,7 @@ def decode_response(body: Any, *, quirks: Quirks, request: LLMRequest | None = N
         stop_sequence=sequence,
         usage=usage_in(body, quirks) or Usage(),
         protocol=NAME,
-        extra={key: body[key] for key in TOLD if body.get(key) is not None},
+        extra=beside(body) | ({ODD: odd} if (odd := beside_message(message)) else {}),
     )
 
 

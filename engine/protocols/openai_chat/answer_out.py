@@ -39,7 +39,7 @@ from engine.llm.stream import (
     ThinkingDelta,
 )
 from engine.protocols.openai_chat.errors import encode_stream_error
-from engine.protocols.openai_chat.fields import FINISHED_AS, NAME
+from engine.protocols.openai_chat.fields import FINISHED_AS, NAME, ODD
 from engine.protocols.openai_chat.reasoning import carried_detail, unseal
 from engine.protocols.openai_chat.usage import write_usage
 from engine.protocols.tool_names import flat
@@ -67,7 +67,9 @@ def encode_response(response: LLMResponse, *, model: str) -> JsonObject:
     if (usage := write_usage(response.usage)) is not None:
         body["usage"] = usage
     if response.protocol == NAME:
-        body |= {key: response.extra[key] for key in _PASSED if key in response.extra}
+        told = response.extra.get(ODD)
+        body["choices"][0]["message"] |= told if isinstance(told, dict) else {}
+        body |= {key: value for key, value in response.extra.items() if key not in ("created", ODD)}
     return body
 
 
@@ -258,8 +260,10 @@ class ChatStreamEncoder:
 
     def _finish(self, event: Finish) -> bytes:
         word = "stop" if event.stop == "refusal" and self._refused else FINISHED_AS[event.stop]
-        out = self._told() + self._prefix
-        out += b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"%s"}]' % word.encode()
+        out = self._told()
+        if isinstance(odd := event.extra.get(ODD), dict):
+            out += self._delta(odd)
+        out += self._prefix + b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"%s"}]' % word.encode()
         out += b"".join(b',"%s":%s' % (k.encode(), orjson.dumps(event.extra[k])) for k in _PASSED if k in event.extra)
         out += b"}\n\n"
         if self._usage:

@@ -98,8 +98,9 @@ DOCUMENTED = frozenset(
 )
 """Extra top-level fields that OpenAI documents; a strict provider is sent no others."""
 
-BESIDE: Mapping[str, str] = {"name": "own_field", "annotations": "annotations", "audio": "audio"}
-"""Field beside a message's content → loss code where it can't be said."""
+
+ODD = "message.extra"
+"""Where an answer's extra holds what its message says under a vendor's own names."""
 
 
 def field_losses(name: str, value: Any) -> tuple[str, ...]:

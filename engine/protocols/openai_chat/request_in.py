@@ -21,7 +21,7 @@ from engine.llm.messages import (
 )
 from engine.protocols import arguments, tool_ids
 from engine.protocols.openai_chat import reasoning
-from engine.protocols.openai_chat.fields import BESIDE, HELD, NAME, field_losses
+from engine.protocols.openai_chat.fields import HELD, NAME, field_losses
 from engine.protocols.openai_chat.parts import entries, read_content
 
 _ASSISTANT = frozenset(
@@ -73,13 +73,12 @@ def decode_request(body: JsonObject) -> LLMRequest:
         verbosity=held if isinstance(held := body.get("verbosity"), str) else "",
         protocol=NAME,
         extra=extra,
-        extra_losses=_extra_losses(extra, messages),
+        extra_losses=_extra_losses(extra),
     )
 
 
-def _extra_losses(extra: JsonObject, messages: tuple[Message, ...]) -> frozenset[str]:
+def _extra_losses(extra: JsonObject) -> frozenset[str]:
     losses = {code for name, value in extra.items() for code in field_losses(name, value)}
-    losses |= {BESIDE[name] for m in messages for name, value in m.extra.items() if value and name in BESIDE}
     return frozenset(losses - {"user"})
 
 

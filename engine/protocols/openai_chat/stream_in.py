@@ -32,8 +32,16 @@ from engine.protocols import error_bodies, tool_ids
 from engine.protocols.arguments import is_object
 from engine.protocols.custom_text import TextReader, unwrapped
 from engine.protocols.openai_chat import reasoning
-from engine.protocols.openai_chat.answer_in import TOLD, answer_part, broken, failure_of, media_of, usage_in
-from engine.protocols.openai_chat.fields import NAME, stop_reason
+from engine.protocols.openai_chat.answer_in import (
+    answer_part,
+    beside,
+    beside_message,
+    broken,
+    failure_of,
+    media_of,
+    usage_in,
+)
+from engine.protocols.openai_chat.fields import NAME, ODD, stop_reason
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.openai_chat.request_in import custom_of
 from engine.protocols.tool_names import Origin, ToolNames
@@ -163,9 +171,7 @@ class ChatStreamDecoder:
         """What the first and the last chunks say beside the answer. The last usage counts; they are never added."""
         if (usage := usage_in(value, self._quirks)) is not None:
             self._usage = usage
-        for key in TOLD:
-            if (told := value.get(key)) is not None:
-                self._extra[key] = told
+        self._extra |= beside(value)
 
     def _choice(self, value: JsonObject, choice: JsonObject, out: list[StreamEvent]) -> None:
         self._spoke = True
@@ -194,6 +200,8 @@ class ChatStreamDecoder:
             if content:
                 self._last("text").texts.append(content)
             return
+        if odd := beside_message(delta):
+            self._extra[ODD] = {**self._extra.get(ODD, {}), **odd}
         details = entries(delta.get("reasoning_details"))
         for thinking in reasoning.carried(details):
             self._carry(thinking)

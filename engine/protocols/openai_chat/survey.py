@@ -13,11 +13,11 @@ from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
 from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, odd_stops, out_of_range
-from engine.protocols.openai_chat.fields import BESIDE, field_losses
+from engine.protocols.openai_chat.fields import field_losses
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.openai_chat.reasoning import states
 from engine.protocols.pairing import Pairing
-from engine.protocols.unshared import tool_loss
+from engine.protocols.unshared import message_losses, tool_loss
 
 _MAX_NAMES = 64
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details")
@@ -133,10 +133,8 @@ def _messages(messages: list[Any], found: Survey) -> None:
         if not isinstance(role, str):
             raise ClientError("a message must be an object with a role", field=f"messages[{position}]")
         content = message.get("content")
-        if len(message) > 2:
-            requires.update(
-                code for name, code in BESIDE.items() if message.get(name) and role not in {"tool", "function"}
-            )
+        if len(message) > 2 and role not in {"tool", "function"}:
+            requires |= message_losses(message)
         if role in {"tool", "function"}:
             found.tool_results += 1
             if call_id := message.get("tool_call_id"):

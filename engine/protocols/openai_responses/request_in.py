@@ -79,15 +79,13 @@ def decode_request(body: JsonObject) -> LLMRequest:
         verbosity=text(wanted.get("verbosity")) if isinstance(wanted, dict) else "",
         protocol=NAME,
         extra=extra,
-        extra_losses=_extra_losses(body, extra, conversation.messages),
+        extra_losses=_extra_losses(body, extra),
     )
 
 
-def _extra_losses(body: JsonObject, extra: JsonObject, messages: list[Message]) -> frozenset[str]:
+def _extra_losses(body: JsonObject, extra: JsonObject) -> frozenset[str]:
     beside = {name: body.get(name) for name in (*extra, "reasoning")}
     losses = {code for name, value in beside.items() for code in field_losses(name, value)}
-    if any("phase" in message.extra for message in messages):
-        losses.add("own_field")
     return frozenset(losses - {"user"})
 
 

@@ -17,6 +17,7 @@ from engine.protocols.openai_responses.items_out import Items, taken_back
 from engine.protocols.openai_responses.tools import write_choice, write_tools
 from engine.protocols.openai_responses.words import FIELD_CODES, NAME, UNDOCUMENTED, text
 from engine.protocols.tool_names import ToolNames
+from engine.protocols.unshared import message_losses
 
 _LEAST_OUTPUT = 16
 """The API refuses a smaller output limit."""
@@ -196,7 +197,7 @@ def _identity(request: LLMRequest, body: JsonObject, losses: set[str]) -> None:
 
 def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
     if request.protocol != NAME:
-        losses |= request.extra_losses
+        losses |= request.extra_losses.union(*(message_losses(m.extra) for m in request.messages if m.extra))
         return
     for name, value in request.extra.items():
         known = name in FIELD_CODES and name not in UNDOCUMENTED

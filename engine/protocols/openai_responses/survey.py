@@ -21,7 +21,7 @@ from engine.protocols.compaction import ITEM, TRIGGER
 from engine.protocols.openai_responses.reasoning import OWN_ID
 from engine.protocols.openai_responses.words import field_losses, made_by_model, text
 from engine.protocols.pairing import Pairing
-from engine.protocols.unshared import block_loss, tool_loss
+from engine.protocols.unshared import block_loss, message_losses, tool_loss
 
 _MAX_NAMES = 64
 _MAX_TEXT = 32768
@@ -148,9 +148,8 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
         kind = item.get("type") or "message"
         before = speaker
         if kind == "message":
+            requires |= message_losses(item)
             speaker = item.get("role", "")
-            if item.get("phase"):
-                requires.add("own_field")
             if speaker == "assistant":
                 pairs.assistant()
                 if isinstance(content := item.get("content"), list):
