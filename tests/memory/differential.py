@@ -86,7 +86,7 @@ def _rewritten(known: Known, wire: WireProtocol, target: Target, seals: Seals) -
 
 def _with(known: Known, wire: WireProtocol, target: Target, seals: Seals) -> Any:
     target, back = _taking_back(target, seals)
-    body, losses, slim = translated(known, wire, target, lambda request: _allowed(request, back))
+    body, losses, slim = translated(known, wire, target, lambda request: _allowed(request, target, back))
     marked = wire.with_long_marks(wire.with_marks(body, most=3))
     told = orjson.dumps(body), orjson.dumps(marked), losses, slim
     return *told, back.left_out > 0, back.compactions_left_out > 0, set(back.believed)
@@ -94,7 +94,7 @@ def _with(known: Known, wire: WireProtocol, target: Target, seals: Seals) -> Any
 
 def _without(request: LLMRequest, wire: WireProtocol, target: Target, seals: Seals) -> Any:
     target, back = _taking_back(target, seals)
-    request = _allowed(request, back)
+    request = _allowed(request, target, back)
     body, losses = wire.encode_request(request, target)
     marked = wire.with_long_marks(wire.with_marks(body, most=3))
     told = orjson.dumps(body), orjson.dumps(marked), losses, replace(request, messages=())
@@ -106,8 +106,8 @@ def _taking_back(target: Target, seals: Seals) -> tuple[Target, Returning]:
     return replace(target, take_back=back, unpacked=back.unpacked), back
 
 
-def _allowed(request: LLMRequest, back: Returning) -> LLMRequest:
-    return compaction.in_words(returned(request, back), back.unpacked)
+def _allowed(request: LLMRequest, target: Target, back: Returning) -> LLMRequest:
+    return compaction.in_words(returned(request, back), target, set())
 
 
 def _tried(work: Any) -> Any:
