@@ -100,5 +100,7 @@ async def test_claude_code_asks_for_a_summary(agents: Clients, tmp_path: Path, g
         agent = Agent("claude-code", agents, gate.url, gate.key, "local-x", more)  # whose context is unknown to it
         ended = await agent.run("Run the command, then say how it went.", tmp_path)
         assert (ended.code, emu.refused) == (0, []), ended.told()
-        events = await gate.events(at_least=3)
-        assert [event["facts"]["request"]["compaction"] for event in events].count(True) == 1, events
+        events = await gate.events(at_least=len(emu.requests))
+        flagged = [event["facts"]["request"]["compaction"] for event in events]
+        assert flagged == [b"a detailed summary of the conversation" in request.raw for request in emu.requests]
+        assert (flagged[0], any(flagged), flagged[-1]) == (False, True, False)
