@@ -14,9 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli import cli
+from engine.telemetry import courier
 from tests.emulator import Emulator, Fault
 from tests.emulator.models import Model
 from tests.spine import PROTOCOLS, Behind, Spine, body, policy, spine
+from tests.telemetry.exporting import until
+from tests.telemetry.receiver import Receiver
 
 KEY = "sbgw-c4n4ryKeyOfTheGatewayItself0123456"
 PROVIDER_KEY = "a1-canary-of-a-provider-key-77"
@@ -88,6 +91,8 @@ async def _talk(gate: Spine, emu: Emulator) -> Iterator[tuple[str, bytes]]:
         path = {"anthropic-messages": "/v1/messages", "openai-responses": "/v1/responses"}.get(
             protocol, "/v1/chat/completions"
         )
+        for _ in range(2):  # kept, and answered from what is kept: none of the others may be
+            assert (await gate.send("POST", path, orjson.dumps(body(protocol)), HEADERS)).status == 200
         for stream in (False, True):
             asked = {**conversation(protocol), "stream": stream}
             answer = await gate.send("POST", path, orjson.dumps(asked), HEADERS)
@@ -113,35 +118,79 @@ def _files(folder: Path) -> list[tuple[str, bytes]]:
     return [(str(file), file.read_bytes()) for file in folder.rglob("*") if file.is_file()]
 
 
+COMMANDS = (
+    ["events", "--json", "-n", "1000"],
+    ["events", "-n", "200"],
+    ["events", "violations", "--json"],
+    ["events", "export"],
+    ["events", "export", "--format", "csv"],
+    ["events", "export", "--format", "governance"],
+    ["sessions"],
+    ["sessions", "--json"],
+    ["top", "--once", "--minutes", "60"],
+    ["top", "--json", "--minutes", "60"],
+    ["cost", "--by", "project", "--json"],
+    ["cost", "--by", "session"],
+    ["cache", "--json"],
+    ["trace", "list"],
+)
+"""What shows recorded requests, all of them."""
+
+OF_ONE = (
+    ["events", "ID", "--json"],
+    ["explain", "ID"],
+    ["explain", "ID", "--json"],
+    ["trace", "show", "ID"],
+    ["graph", "--event", "ID"],
+    ["graph", "--event", "ID", "--format", "svg"],
+    ["graph", "--event", "ID", "--format", "mermaid"],
+)
+"""What shows one of them."""
+
+
+def _commands(state: Path, event: str) -> Iterator[tuple[str, bytes]]:
+    """What each command prints of the recorded requests."""
+    for words in (*COMMANDS, *OF_ONE):
+        asked = [event if word == "ID" else word for word in words]
+        result = CliRunner().invoke(cli, [*asked, "--state-dir", str(state)])
+        assert result.exit_code == 0, (words, result.output)
+        yield " ".join(words), result.output.encode()
+
+
 @pytest.mark.parametrize("wire", PROTOCOLS)
-async def test_no_secret_comes_out(wire: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Preserved and translated, whole and streamed, answered, failed and refused."""
-    async with Emulator(models=ROWS) as emu:
+async def test_no_secret_comes_out(
+    wire: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Preserved and translated, whole and streamed, answered, failed and refused; exported, kept, listed and drawn."""
+    monkeypatch.setattr(courier, "GATHER", 0.0)
+    async with Emulator(models=ROWS) as emu, Receiver() as receiver:
         emu.key = PROVIDER_KEY
-        text = policy(Behind("first", emu.url, (wire,)), fallback={"attempts": 1}, cache=KEPT)
+        exported = {"otlp": {"endpoint": receiver.url}, "governance": {"url": f"{receiver.url}/governance"}}
+        text = policy(
+            Behind("first", emu.url, (wire,)), fallback={"attempts": 1}, cache=KEPT, settings={"telemetry": exported}
+        )
         async with spine(
             text, env={"FIRST_KEY": PROVIDER_KEY}, state=tmp_path, keys=(KEY,), secrets=(KEY,), trace=True
         ) as gate:
             outputs = list(await _talk(gate, emu))
-            outputs += [(path, (await gate.send("GET", path, None, HEADERS)).body) for path in ("/metrics", "/health")]
+            pages = ("/metrics", "/health", "/providers", "/sessions", "/events/violations")
+            outputs += [(path, (await gate.send("GET", path, None, HEADERS)).body) for path in pages]
             recent = await gate.send("GET", "/events/recent?limit=1000", None, HEADERS)
             outputs.append(("/events/recent", recent.body))
             ids = [event["id"] for event in gate.events() if event.get("facts")]
             outputs += [(f"event {i}", (await gate.send("GET", f"/events/{i}", None, HEADERS)).body) for i in ids[:40]]
             outputs.append(("logs", orjson.dumps(gate.logged, default=str)))
+            for path in ("/v1/traces", "/v1/metrics", "/governance"):
+                await until(lambda path=path: any(where == path for where, *_ in receiver.got))
     assert len(ids) > 20
-    for command in (
-        ["events", "--json", "-n", "1000"],
-        ["events", "-n", "200"],
-        ["events", "export"],
-        ["explain", ids[0]],
-    ):
-        result = CliRunner().invoke(cli, [*command, "--state-dir", str(tmp_path)])
-        assert result.exit_code == 0, result.output
-        outputs.append((" ".join(command), result.output.encode()))
+    outputs += _commands(tmp_path, ids[0])
+    outputs += [(f"export {path}", body + str(headers).encode()) for path, headers, body in receiver.got]
     outputs += _files(tmp_path)
     printed = capsys.readouterr()
     outputs.append(("printed", (printed.out + printed.err).encode()))
     leaks = [f"{where}: {secret[:24]}" for where, said in outputs for secret in ALL if secret.encode() in said]
     assert leaks == [], "\n".join(leaks)
-    assert any(b"[secret:github-token:" in said for _, said in outputs), "the places are shown, not the secrets"
+    shown = {where.partition(" ")[0] for where, said in outputs if b"[secret:" in said}
+    assert {"events", "export", "explain", "trace", "/sessions"} <= shown, "the places are shown, not the secrets"
+    assert any("/answers/" in where for where, _ in outputs), "the kept answers were looked through"
+    assert any("/traces/" in where for where, _ in outputs), "so were the traces"
