@@ -16,10 +16,10 @@ from typing import Any
 from engine.store.event import timestamp_of
 from engine.store.rows import KNOWN_USD
 
-STEP = 500
+STEP = 100
 """Events deleted at once: some milliseconds."""
 
-PAGES = 1_000
+PAGES = 200
 """Pages given back to the disk at once."""
 
 SUMS_DAYS = 400
