@@ -14,8 +14,9 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from engine.cli.filters import chosen, filter_options
+from engine.cli.layout import Columns
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import PROBLEMS, fail, json_text, money, safe, table
+from engine.cli.screen import PROBLEMS, fail, json_text, money, table
 
 if TYPE_CHECKING:
     from engine.store.event import Event
@@ -81,13 +82,13 @@ def listing(
             click.echo(json_text(event.to_json(), indent=True))
             return
         found = ledger.recent(limit, where)
-        if as_json:
-            for event in reversed(found) if follow else found:
+        if follow:
+            _follow(ledger, where, found, as_json=as_json)
+        elif as_json:
+            for event in found:
                 click.echo(json_text(event.to_json()))
         else:
-            table(_HEADINGS, [_row(event) for event in reversed(found)], right=(6, 7, 8, 10, 11))
-        if follow:
-            _follow(ledger, where, {event.id for event in found if event.status != "open"}, as_json=as_json)
+            table(_HEADINGS, [_row(event) for event in reversed(found)], right=_NUMBERS)
 
 
 _HEADINGS = [
@@ -106,6 +107,9 @@ _HEADINGS = [
     "status",
 ]
 
+_NUMBERS = (6, 7, 8, 10, 11)
+"""Columns that hold numbers."""
+
 _LOOK = 0.5
 """Seconds between two looks for finished requests."""
 
@@ -113,23 +117,30 @@ _OVERLAP = 500
 """Newest requests that a look takes in: they finish in another order than they begin."""
 
 
-def _follow(ledger: Reader, where: Filter, shown: set[str], *, as_json: bool) -> None:
-    """Show requests when they finish, each once."""
+def _follow(ledger: Reader, where: Filter, newest: list[Event], *, as_json: bool) -> None:
+    """Show `newest`, then requests when they finish, each once."""
+    columns = None if as_json else Columns(_HEADINGS, right=_NUMBERS)
+    shown: set[str] = set()
+    if columns is not None:
+        rows = [_row(event) for event in reversed(newest) if event.status != "open"]
+        columns.widen(rows)
+        click.echo(columns.line(_HEADINGS))
     try:
         while True:
+            for event in finished(newest, shown):
+                click.echo(json_text(event.to_json()) if columns is None else columns.line(_row(event)))
             time.sleep(_LOOK)
-            for line in finished(ledger.recent(_OVERLAP, where), shown, as_json=as_json):
-                click.echo(line)
+            newest = ledger.recent(_OVERLAP, where)
     except KeyboardInterrupt:
         return
 
 
-def finished(newest: list[Event], shown: set[str], *, as_json: bool) -> Iterator[str]:
-    """A line for each finished event that is not in `shown`, oldest first; `shown` then holds the newest finished ones."""
+def finished(newest: list[Event], shown: set[str]) -> Iterator[Event]:
+    """The finished events that are not in `shown`, oldest first; `shown` then holds the newest finished ones."""
     done = [event for event in newest if event.status != "open"]
     for event in reversed(done):
         if event.id not in shown:
-            yield json_text(event.to_json()) if as_json else "  ".join(map(safe, _row(event)))
+            yield event
     shown.clear()
     shown.update(event.id for event in done)
 

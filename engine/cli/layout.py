@@ -60,3 +60,30 @@ def row(head: str, parts: Iterable[str], *, indent: int, width: int) -> list[str
             line += between + word
             between, used = " ", True
     return [*lines, line.rstrip()]
+
+
+class Columns:
+    """Lines of a table whose end nobody knows yet: a column is as wide as the widest cell it has held so far.
+
+    `right` names the columns aligned right. Cells are made safe for a terminal.
+    """
+
+    def __init__(self, headings: Iterable[str], *, right: Iterable[int] = ()) -> None:
+        self._widths = [cells(heading) for heading in headings]
+        self._right = frozenset(right)
+
+    def widen(self, rows: Iterable[Iterable[str]]) -> None:
+        """Make room for `rows` at once, so that lines printed before them stand over them."""
+        for row in rows:
+            for at, cell in enumerate(row):
+                self._widths[at] = max(self._widths[at], cells(safe(cell)))
+
+    def line(self, row: Iterable[str]) -> str:
+        """One line, without the spaces at its end."""
+        row = list(row)
+        self.widen([row])
+        told = []
+        for at, (cell, width) in enumerate(zip(map(safe, row), self._widths, strict=True)):
+            space = " " * (width - cells(cell))
+            told.append(space + cell if at in self._right else cell + space)
+        return "  ".join(told).rstrip()

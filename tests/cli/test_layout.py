@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.cli.layout import cells, columns, cut, pad, row
+from engine.cli.layout import Columns, cells, columns, cut, pad, row
 
 
 @given(head=st.text(max_size=40), parts=st.lists(st.text(max_size=120), max_size=5), width=st.integers(40, 140))
@@ -38,3 +38,19 @@ def test_columns(monkeypatch: pytest.MonkeyPatch, set_to: str, found: int) -> No
     """The terminal's width, within what can be read."""
     monkeypatch.setenv("COLUMNS", set_to)
     assert columns() == found
+
+
+def test_columns_of_a_table_that_goes_on() -> None:
+    """Numbers stand under each other, a wider cell widens its column from then on, and no line ends in spaces."""
+    columns = Columns(["name", "n"], right=[1])
+    columns.widen([["opencode", "100"]])
+    lines = [
+        columns.line(row) for row in (["name", "n"], ["aider", "7"], ["claude-code", "12345"], ["x", "1"], ["語", ""])
+    ]
+    assert lines == [
+        "name        n",
+        "aider       7",
+        "claude-code  12345",
+        "x                1",
+        "語",
+    ]

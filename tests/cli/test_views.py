@@ -16,6 +16,7 @@ from rich.console import Console
 
 from engine.cli.event_files import CSV_COLUMNS, WRITERS
 from engine.cli.events import finished
+from engine.cli.layout import Columns
 from engine.cli.top import frame, picture
 from engine.store.ledger import Ledger
 from tests.store.builders import event, full
@@ -58,9 +59,8 @@ def test_no_name_drives_the_terminal_from_top() -> None:
 
 def test_followed_lines_are_safe_too() -> None:
     """The same for lines that come later."""
-    [line] = finished([event(1, client=HOSTILE)], set(), as_json=False)
-    assert "\x1b" not in line
-    assert "evil" in line
+    line = Columns(["client"]).line([HOSTILE])
+    assert ("\x1b" in line, "evil" in line) == (False, True)
 
 
 def test_sessions(run: Run) -> None:
@@ -108,9 +108,9 @@ def test_filters(run: Run) -> None:
 def test_following_shows_each_finished_request_once() -> None:
     """Requests that finish out of order are shown when they do; what is open waits."""
     shown = {event(0).id}
-    first = list(finished([event(2), event(1, status="open"), event(0)], shown, as_json=True))
-    second = list(finished([event(3), event(2), event(1), event(0)], shown, as_json=True))
-    assert [[orjson.loads(line)["id"] for line in lines] for lines in (first, second)] == [
+    first = list(finished([event(2), event(1, status="open"), event(0)], shown))
+    second = list(finished([event(3), event(2), event(1), event(0)], shown))
+    assert [[one.id for one in found] for found in (first, second)] == [
         [event(2).id], [event(1).id, event(3).id],
     ]  # fmt: skip
 
