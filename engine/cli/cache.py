@@ -130,7 +130,9 @@ def _show(report: Warmth, limit: int) -> None:
         click.echo("no prompt broke")
         return
     usd = sum(broken.usd for broken in report.breaks)
-    click.echo(f"{len(report.breaks)} prompts broke, which cost {money(usd)}; the newest:")
+    count = len(report.breaks)
+    cost = f"which cost {money(usd)}" if usd else "at prices that are not known"
+    click.echo(f"{count} {'prompt' if count == 1 else 'prompts'} broke, {cost}; the newest:")
     rows = map(_break, report.breaks[: -limit - 1 : -1])
     table(["when", "event", "client", "segment", "model", "tokens", "cost"], rows, right=(5, 6))
 
@@ -147,4 +149,12 @@ def _percent(share: float | None) -> str:
 
 def _break(broken: Broken) -> list[str]:
     when = f"{broken.timestamp[:10]} {broken.timestamp[11:19]}"
-    return [when, broken.id, broken.client, broken.segment, broken.model, f"{broken.tokens:,}", money(broken.usd)]
+    return [
+        when,
+        broken.id,
+        broken.client,
+        broken.segment,
+        broken.model,
+        f"{broken.tokens:,}",
+        money(broken.usd or None),
+    ]

@@ -88,7 +88,7 @@ def key_of(exchange: Exchange, services: Services) -> str | None:
     if services.redactor.count(asked):
         return None
     passed = sorted((n, v) for n, v in exchange.headers.items() if n.startswith(("anthropic-", "openai-")))
-    caller = [*sorted(exchange.caller_credential.items()), exchange.identity.project]
+    caller = [*sorted(exchange.caller_credential.items()), exchange.identity.project, exchange.identity.key]
     about = [exchange.wire.name, decision.chain[0].ref, policy.digest, caller, passed]
     return hashlib.sha256(orjson.dumps(about) + b"\n" + asked).hexdigest()
 

@@ -8,6 +8,7 @@ made by this is thrown away before diskcache sees it: it is a cache.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -60,8 +61,16 @@ FAILURES = (OSError, sqlite3.Error, ForeignEntry, diskcache.Timeout)
 
 
 def open_cache(folder: Path, limit: int) -> Any:
-    """The cache in `folder`, for its owner alone. A file that diskcache with our settings has not made is deleted first."""
+    """The cache in `folder`, for its owner alone. A file that diskcache with our settings has not made is deleted first, and so is
+    a link to one elsewhere. Raises OSError, for a folder that is a link or another user's, too.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{folder} is a link or belongs to somebody else")
+    folder.chmod(0o700)
+    for path in folder.glob(FILE + "*"):
+        if path.is_symlink():
+            path.unlink()
     if (folder / FILE).exists() and not _ours(folder / FILE):
         for path in folder.glob(FILE + "*"):
             path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from engine.cli.cache import _show
 from engine.store.event import AttemptEvent, Event, timestamp_of
 from engine.store.ledger import Ledger
 from engine.store.warmth import Warmth
@@ -80,12 +82,23 @@ def test_sums_are_of_what_was_told() -> None:
     assert [(b.segment, b.tokens, b.usd, b.model) for b in report.breaks] == [("tools[3]", 12_000, 0.0576, "alpha/big")]
 
 
+def test_a_break_without_a_known_price_is_not_free(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its cost is `?`, as everywhere, and no sum says 0."""
+    report = Warmth.of(EVENTS)
+    report.breaks[:] = [replace(broken, usd=0.0) for broken in report.breaks]
+    _show(report, 10)
+    shown = capsys.readouterr().out
+    assert "1 prompt broke, at prices that are not known" in shown
+    assert shown.rstrip().endswith("?")
+
+
 def test_it_is_shown(run: Callable[..., Result], recorded: Path) -> None:
     """A table by model, one by session, and the breaks with their price; the same as JSON."""
     shown = run("cache", "--state-dir", str(recorded))
     assert shown.exit_code == 0
     assert all(
-        text in shown.output for text in ("alpha/big", "71.7%", "45.7%", "1 prompts broke", "tools[3]", "$0.0576")
+        text in shown.output
+        for text in ("alpha/big", "71.7%", "45.7%", "1 prompt broke, which cost $0.0576", "tools[3]", "$0.0576")
     )
     assert "1 requests are in no rate" in shown.output
     told = json.loads(run("cache", "--json", "--state-dir", str(recorded)).output)

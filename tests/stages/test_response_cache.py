@@ -250,7 +250,7 @@ class Asked:
     """As much of an exchange and the services as a key needs."""
 
     def __init__(self, made: JsonObject, *, headers: JsonObject | None = None, protocol: str = "openai-chat", ref: str = "a/b",
-                 digest: str = "d", project: str = "", credential: JsonObject | None = None, stream: bool = False) -> None:  # fmt: skip
+                 digest: str = "d", project: str = "", key: str = "", credential: JsonObject | None = None, stream: bool = False) -> None:  # fmt: skip
         yes = SimpleNamespace(keeps=lambda _: True)
         self.exchange: Any = SimpleNamespace(
             survey=Survey(model="m", stream=stream),
@@ -260,7 +260,7 @@ class Asked:
             body={**made, "stream": stream},
             headers=headers or {},
             caller_credential=credential or {},
-            identity=SimpleNamespace(project=project),
+            identity=SimpleNamespace(project=project, key=key),
             wire=SimpleNamespace(name=protocol),
         )
 
@@ -302,6 +302,7 @@ def test_everything_around_a_request_is_in_its_key() -> None:
         Asked(asked, ref="a/c"),
         Asked(asked, digest="e"),
         Asked(asked, project="p"),
+        Asked(asked, key="p"),
         Asked(asked, credential={"authorization": "p"}),
         Asked(asked, credential={"x-api-key": "p"}),
         Asked(asked, headers={"anthropic-beta": "p"}),

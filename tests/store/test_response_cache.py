@@ -32,6 +32,7 @@ class Place:
 
     def __init__(self, base: Path) -> None:
         self.folder = base / "answers"
+        base.mkdir(exist_ok=True)
         self.beside = base / "beside.txt"
         self.beside.write_bytes(SECRET)
         self.sprung = base / "sprung"
@@ -206,6 +207,35 @@ async def test_a_folder_that_cannot_be_is_a_miss(tmp_path: Path) -> None:
     for _ in range(3):
         assert await store.get("key") is None
     store.land("key", b"x", keep=1)
+    await store.close()
+    assert place.logged == ["answer_cache_failed"]
+
+
+async def test_a_link_leads_nowhere(place: Place, tmp_path: Path) -> None:
+    """A link in place of the file goes, and what it led to stays as it was; a folder that is a link is not used at all."""
+    other = tmp_path / "other"
+    with open_cache(other, 1 << 20) as cache:
+        cache.set("key", b"somebody else's", expire=60)
+    before = (other / FILE).read_bytes()
+    place.folder.mkdir()
+    (place.folder / FILE).symlink_to(other / FILE)
+    assert await place.used() == [None, None, b"x" * 100_000, b"x" * 100_000, b"y" * 100_000]
+    assert (other / FILE).read_bytes() == before
+    linked = Place(tmp_path / "linked")
+    linked.folder.symlink_to(other)
+    store = linked.store()
+    assert await store.get("key") is None
+    store.land("key", b"mine", keep=60)
+    await store.close()
+    assert linked.logged == ["answer_cache_failed"]
+    assert (other / FILE).read_bytes() == before
+
+
+async def test_a_folder_of_somebody_else_is_not_used(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await place.written()
+    monkeypatch.setattr("os.geteuid", lambda: place.folder.stat().st_uid + 1)
+    store = place.store()
+    assert await store.get("key") is None
     await store.close()
     assert place.logged == ["answer_cache_failed"]
 
