@@ -12,8 +12,6 @@ from engine.llm.catalogue import Model, Provider, Quirks
 from engine.llm.errors import ClientError
 from engine.llm.losses import lost
 from engine.llm.protocol import Target
-from engine.llm.returning import SUMMARY
-from engine.protocols import compaction
 from engine.protocols.registry import PROTOCOLS
 from tests.emulator import anthropic_rules, chat_profiles, chat_rules, responses_rules
 from tests.emulator import models as emulated
@@ -75,10 +73,7 @@ def judge(name: str, body: dict[str, Any], client: str, wire: str, tally: Tally)
     try:
         found = PROTOCOLS[client].survey(body)
         request = PROTOCOLS[client].decode_request(body)
-        if asks := compaction.asked(request):  # in words, as an attempt does it
-            request = compaction.in_words(request, target(wire).unpacked)
         sent, losses = PROTOCOLS[wire].encode_request(request, target(wire))
-        losses += [SUMMARY] if asks else []
     except ClientError as error:
         tally.refused.append(f"{name}  {error.message}")
         return
@@ -92,8 +87,6 @@ def judge(name: str, body: dict[str, Any], client: str, wire: str, tally: Tally)
     except Refusal as refusal:
         if not any(text in refusal.message for text in FILLER):
             tally.wrong.append(f"{name}  refused: {refusal}")
-    if asks:
-        return  # a summary is asked for in place of an answer: another request by intent
     expected, got = READ[client](body), READ[wire](sent)
     for line, codes in differences(expected, got, client, wire):
         if not codes & {*losses, *declared}:

@@ -1,7 +1,7 @@
 """The neutral vocabulary is complete: every word that occurs in recorded and captured traffic has a place, and the list says which.
 
 `golden/vocabulary.txt` is that list; it is held to the engine everywhere, and to the traffic where that is at hand.
-`SBGW_GOLDEN=write` writes it anew.
+`SBGW_UPDATE_GOLDEN=1` writes it anew.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def test_the_list_holds_what_occurs(shared: Path) -> None:
     """All 1,399 exchanges and 709 requests, as far as they are in the three protocols."""
     assert shared.is_dir()
     table = "".join(f"{' | '.join(word)} | {place(word)}\n" for word in occurring())
-    if os.environ.get("SBGW_GOLDEN") == "write":
+    if os.environ.get("SBGW_UPDATE_GOLDEN"):
         GOLDEN.write_text(table, "utf-8")
     assert table == GOLDEN.read_text("utf-8")
 

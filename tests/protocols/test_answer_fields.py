@@ -1,6 +1,6 @@
 """Every field of an answer at clients of every other protocol, whole and streamed: what it becomes there is written down.
 
-`golden/answer_fields.txt` holds the table. `SBGW_GOLDEN=write` writes it anew.
+`golden/answer_fields.txt` holds the table. `SBGW_UPDATE_GOLDEN=1` writes it anew.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def told(case: Answered, client: str) -> str:
 def test_the_table() -> None:
     """What each field of an answer becomes for which client is as written down."""
     table = "".join(f"{told(case, client)}\n" for case, client in PAIRS if case.name != "plain")
-    if os.environ.get("SBGW_GOLDEN") == "write":
+    if os.environ.get("SBGW_UPDATE_GOLDEN"):
         GOLDEN.write_text(table, "utf-8")
     assert table == GOLDEN.read_text("utf-8")
 

@@ -1,6 +1,6 @@
 """Every field of a request at providers of every protocol: it has a place there, or a loss that was announced; nothing is silent.
 
-`golden/request_fields.txt` holds the whole table. `SBGW_GOLDEN=write` writes it anew.
+`golden/request_fields.txt` holds the whole table. `SBGW_UPDATE_GOLDEN=1` writes it anew.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def test_the_table() -> None:
     """What each field becomes at which provider, and what is lost of it, is as written down."""
     table = "".join(f"{told(case, wire)}\n" for case, wire in PAIRS if case.client != wire)
     file = GOLDEN / "request_fields.txt"
-    if os.environ.get("SBGW_GOLDEN") == "write":
+    if os.environ.get("SBGW_UPDATE_GOLDEN"):
         file.write_text(table, "utf-8")
     assert table == file.read_text("utf-8")
 
