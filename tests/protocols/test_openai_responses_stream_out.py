@@ -236,7 +236,8 @@ def test_failures(meaning: Meaning, code: str) -> None:
     """`response.failed` with a code that agents act upon; what was told before stays in it."""
     error = ProviderError("the words", meaning=meaning)
     last = parsed(encode([*TURN[:10], Failure(error)]))[-1]
-    assert ("response.failed", "failed", code, "the words") == (
+    words = "the words. Please try again in 5s." if meaning == "rate_limit" else "the words"
+    assert ("response.failed", "failed", code, words) == (
         last["type"],
         last["response"]["status"],
         last["response"]["error"]["code"],

@@ -220,6 +220,8 @@ class Decoder:
             if not lane.done:
                 lane.finish(None)
         events += self._tell()
+        if self._ended:  # what a lane had to tell was that the answer is none
+            return events
         self._ended = True
         usage = decode_usage(response.get("usage"), self._quirks)
         return [*events, Finish(stop_reason(response, self._said), usage, extra=kept(response))]
