@@ -182,7 +182,7 @@ def test_other_clients_requests_are_accepted_by_a_strict_server(shared: Path) ->
         declared = wire.survey(body).requires | {"max_output_tokens"}
         request = wire.decode_request(body)
         if compaction.asked(request):  # in words, as an attempt does it
-            request = compaction.in_words(request, strict.unpacked)
+            request = compaction.in_words(request, strict, set())
         assert set(encode(request)[1]) <= declared, path
         sent, losses = WIRE.encode_request(request, strict)
         assert set(losses) <= declared, path
