@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import string
 from base64 import b32hexencode, urlsafe_b64decode, urlsafe_b64encode
-from typing import Literal
+from typing import Literal, TypeVar
 
 from engine.llm.messages import LLMRequest, ToolCall
 
+T = TypeVar("T")
 Rule = Literal["any", "word", "alnum9"]
 """`any`: every text; `word`: `[A-Za-z0-9_-]{1,64}`; `alnum9`: nine letters and digits."""
 
@@ -107,19 +108,25 @@ class IdMap:
             wire = fit(synthetic(call_id, again), self._rule)
             again += 1
         self._used.add(wire)
-        same_turn = [held for held in self._open.get(call_id, ()) if held[0] == turn]
-        self._open[call_id] = [*same_turn, (turn, wire)]
+        self._open.setdefault(call_id, []).append((turn, wire))
         return wire
 
     def result(self, call_id: str) -> str:
         """The wire's id of the call that this result answers; a result without a call keeps its own id, fitted."""
         waiting = self._open.get(call_id)
         if waiting:
-            self._answered[call_id] = waiting.pop(0)[1]
+            self._answered[call_id] = answered(waiting)
         if (wire := self._answered.get(call_id)) is not None:
             return wire  # a second result for the same call stays with that call
         wire = fit(call_id, self._rule)
         return fit(synthetic(call_id), self._rule) if wire in self._used else wire
+
+
+def answered(waiting: list[tuple[int, T]]) -> T:
+    """Takes from the calls of one id, each with its turn, the one that a result belongs to: the newest turn's oldest."""
+    newest = waiting[-1][0]
+    at = next(index for index, (turn, _) in enumerate(waiting) if turn == newest)
+    return waiting.pop(at)[1]
 
 
 def _is(text: str, alphabet: str, longest: int) -> bool:

@@ -72,6 +72,7 @@ HISTORIES = [
     History("one id twice in a turn", (GO, call("a", "f"), call("a", "g"), result("a", "one"), result("a", "two"), ON)),
     History("one id in each turn", (GO, call("a"), result("a", "one"), call("a", "g"), result("a", "two"), ON)),
     History("one id in each turn, the first unanswered", (GO, call("a"), ON, call("a", "g"), result("a"), ON), everywhere(MISSING)),
+    History("one id in each turn, the first answered last", (GO, call("a"), ON, call("a", "g"), result("a", "two"), result("a", "one"), ON), MOVED),
     History("empty ids", (GO, call(""), call("", "g"), result("", "one"), result("", "two"), ON)),
     History("ids of a foreign alphabet", (GO, call("functions.f:0"), call("日本 語\n"), result("functions.f:0"), result("日本 語\n"), ON)),
     History("ids too long", (GO, call("x" * 500), call("x" * 501), result("x" * 500, "one"), result("x" * 501, "two"), ON)),

@@ -45,13 +45,13 @@ class Conversation:
     """Encodes the messages of one request. `losses` collects the codes of what could not be said."""
 
     __slots__ = (
+        "_answers",
         "_called",
         "_names",
         "_out",
         "_own",
         "_pending",
         "_request",
-        "_results",
         "_taken",
         "_target",
         "_uses",
@@ -68,10 +68,10 @@ class Conversation:
         self._out: list[JsonObject] = []
         self._pending: list[JsonObject] = []
         """Parts (images of tool results) for the next user message."""
-        self._called: dict[str, list[int]] = {}
-        """call id → positions of the messages that make such a call."""
-        self._results: dict[str, list[tuple[int, ToolResult]]] = {}
-        """call id → results for it that no call has taken yet, with their messages' positions."""
+        self._called = False
+        """Whether anything is called at all."""
+        self._answers: dict[int, list[ToolResult]] = {}
+        """`id()` of a call's block → its results: more than one where the same block stands in several turns."""
         self._taken: set[int] = set()
         """`id()` of the result blocks that stand behind their call; the request keeps them alive."""
         self.losses = losses
@@ -101,12 +101,18 @@ class Conversation:
         return [_finished(message, own=self._own) for message in self._out]
 
     def _index(self, messages: Sequence[Message]) -> None:
-        for position, message in enumerate(messages):
+        """Which result answers which call: the newest turn's call of its id that has none so far."""
+        waiting: dict[str, list[tuple[int, ToolCall]]] = {}
+        turn = 0
+        for message in messages:
+            turn += message.role != "assistant"
             for block in message.content:
                 if isinstance(block, ToolCall):
-                    self._called.setdefault(block.id, []).append(position)
-                elif isinstance(block, ToolResult):
-                    self._results.setdefault(block.call_id, []).append((position, block))
+                    self._called = True
+                    waiting.setdefault(block.id, []).append((turn, block))
+                elif isinstance(block, ToolResult) and (held := waiting.get(block.call_id)):
+                    self._answers.setdefault(id(tool_ids.answered(held)), []).append(block)
+                    self._taken.add(id(block))
 
     def _last_of_turn(self, position: int) -> int:
         """Other protocols write one turn of the assistant as several items; here it is one message."""
@@ -263,7 +269,7 @@ class Conversation:
                 return  # what only another protocol understands, and no word beside it
             message["content"] = ""
         self._append(message, turn[0])
-        results = [self._take(call.id, last) for call in calls]
+        results = [self._take(call) for call in calls]
         self._declare(results, last)
         for call, wire, result in zip(calls, wires, results, strict=True):
             text, media = (NO_RESULT, []) if result is None else self._result(result)
@@ -330,17 +336,9 @@ class Conversation:
             # A turn that another vendor produced has none to give back; an empty text counts as none and is refused.
             message[quirks.reasoning_field] = "\n\n".join(texts) or " "
 
-    def _take(self, call_id: str, after: int) -> ToolResult | None:
-        """The first untaken result for a call of message `after`, before the next call of that id."""
-        positions = self._called[call_id]
-        again = next((p for p in positions if p > after), None) if positions[-1] > after else None
-        waiting = self._results.get(call_id, [])
-        for index, (position, result) in enumerate(waiting):
-            if position > after and (again is None or position < again):
-                del waiting[index]
-                self._taken.add(id(result))
-                return result
-        return None
+    def _take(self, call: ToolCall) -> ToolResult | None:
+        held = self._answers.get(id(call))
+        return held.pop(0) if held else None
 
     def _result(self, result: ToolResult) -> tuple[Any, list[JsonObject]]:
         """(content of the tool message, parts that only a user message can hold)."""

@@ -69,7 +69,7 @@ class Items:
         self._uses: dict[str, int] = {}
         """call id → calls that bore it so far."""
         self._waiting: dict[str, list[tuple[int, str]]] = {}
-        """call id → (turn, id on the wire) of its calls without a result, of the newest turn that made any."""
+        """call id → (turn, id on the wire) of its calls without a result."""
         self._turn = 0
         self._open: dict[str, str] = {}
         """call id on the wire → type of the output it waits for."""
@@ -96,6 +96,7 @@ class Items:
         return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": ""}]}]  # a warm-up call
 
     def _system(self, message: Message) -> None:
+        self._turn += 1
         parts: list[JsonObject] = []
         for block in message.content:
             self._beside(block)
@@ -197,15 +198,13 @@ class Items:
         if len(wire) > _LONGEST_CALL_ID:
             wire = tool_ids.synthetic(wire)
         wire = tool_ids.fit(wire, self._target.quirks.tool_id)
-        # A call of an earlier turn that bore the same id can't be answered any more.
-        same_turn = [held for held in self._waiting.get(call_id, ()) if held[0] == self._turn]
-        self._waiting[call_id] = [*same_turn, (self._turn, wire)]
+        self._waiting.setdefault(call_id, []).append((self._turn, wire))
         return wire
 
     def _result(self, result: ToolResult) -> None:
         output = self._output(result)
         if waiting := self._waiting.get(result.call_id):
-            _, wire = waiting.pop(0)
+            wire = tool_ids.answered(waiting)
             extra = result.extra if self._own else {}
             self._out.append({"type": self._open.pop(wire), **extra, "call_id": wire, "output": output})
             return
