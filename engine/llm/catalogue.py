@@ -69,7 +69,7 @@ class Quirks:
     """Fixed request headers the vendor wants."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, kw_only=True)
 class Timeouts:
     """Seconds. `first_event`: until the answer's first content; `idle`: between two reads; `total`: the whole attempt.
 

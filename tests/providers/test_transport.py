@@ -201,7 +201,7 @@ async def test_headers_that_do_not_come_time_out(transport: Transport) -> None:
     async def play(call: Call) -> None:
         await call.gone.wait()
 
-    found, took = await timed(read(transport, play, Timeouts(0.1, 0.2, 9, 9)))
+    found, took = await timed(read(transport, play, Timeouts(connect=0.1, first_event=0.2, idle=9, total=9)))
     assert found == "timeout"
     assert 0.25 <= took < 1.5
 
@@ -220,7 +220,9 @@ async def test_a_body_that_stops_times_out(transport: Transport) -> None:
 
     async with Wire(play) as wire:
         url = f"http://127.0.0.1:{wire.port}/"
-        upstream = await transport.send(url, headers={}, body=b"{}", timeouts=Timeouts(1, 1, 0.3, 9))
+        upstream = await transport.send(
+            url, headers={}, body=b"{}", timeouts=Timeouts(connect=1, first_event=1, idle=0.3, total=9)
+        )
         found, took = await timed(upstream.read())
         await asyncio.wait_for(gone.wait(), 1)
     assert found == "timeout"
@@ -236,7 +238,7 @@ async def test_a_body_that_drips_meets_the_total_time(transport: Transport) -> N
             await call.write(b" ")
             await asyncio.sleep(0.02)
 
-    found, took = await timed(read(transport, play, Timeouts(1, 1, 5, 0.3)))
+    found, took = await timed(read(transport, play, Timeouts(connect=1, first_event=1, idle=5, total=0.3)))
     assert found == "timeout"
     assert took < 1.2
 
@@ -254,7 +256,9 @@ async def test_a_slow_reader_is_not_the_providers_fault(transport: Transport) ->
 
     async with Wire(play) as wire:
         url = f"http://127.0.0.1:{wire.port}/"
-        upstream = await transport.send(url, headers={}, body=b"{}", timeouts=Timeouts(1, 1, 0.3, 9))
+        upstream = await transport.send(
+            url, headers={}, body=b"{}", timeouts=Timeouts(connect=1, first_event=1, idle=0.3, total=9)
+        )
         got = b""
         async for chunk in upstream.chunks():
             got += chunk
