@@ -199,7 +199,7 @@ async def test_the_event_tells_the_whole_story() -> None:
 async def test_many_at_once_have_one_event_each(tmp_path: Path) -> None:
     """200 parallel requests, 200 answers, 200 rows, none open."""
     async with Emulator(models=ROWS) as emu:
-        text = policy(Behind("first", emu.url, ("openai-chat",)))
+        text = policy(Behind("first", emu.url, ("openai-chat",), {"timeouts": {"connect": 60}}))
         async with spine(text, env={"FIRST_KEY": emu.key}, state=tmp_path) as gate:
             asked = [gate.ask(PROTOCOLS[n % 3], stream=n % 2 == 0) for n in range(200)]
             answers = await asyncio.gather(*asked)
