@@ -92,6 +92,10 @@ class Attempt:
     """What was added for the provider's prompt cache: `marks newest long key affinity`."""
     heard: Heard = field(default_factory=Heard)
     """How much of a stream came."""
+    digest: str = ""
+    """SHA-256 of the body that went to the provider."""
+    losses: tuple[str, ...] = ()
+    """Loss codes that really happened in its translation, once it has answered."""
 
 
 @dataclass(slots=True)
@@ -184,12 +188,11 @@ class Exchange:
     case: Case | None = None
     decision: Decision | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    """In the order in which they began."""
+    served: Attempt | None = None
+    """The one of them that answered, be it the last or not; None without an answer, and for one that was kept."""
     bare: set[str] = field(default_factory=set)
     """Candidates (`provider/name`) that refused the history's reasoning state, and get it no more."""
-    losses: tuple[str, ...] = ()
-    """Loss codes that really happened in the translation that answered."""
-    digest: str = ""
-    """SHA-256 of the body that went to the provider that answered."""
     calls: CallTally | None = None
     """Set when a model's tool calls are checked."""
     answer: Answer | None = None

@@ -114,7 +114,7 @@ def _print(shown: Shown) -> None:
     event = shown.event
     attempts = event.get("attempts", [])
     chain = " → ".join(f"{a['model']} ({a['meaning']})" if a.get("meaning") else str(a["model"]) for a in attempts)
-    how = "as it is" if attempts and attempts[-1]["preserve"] else "translated"
+    how = "as it is" if any(a["preserve"] for a in attempts if a.get("answered")) else "translated"
     click.echo(f"{shown.protocol:<19} {shown.what:<20} {event['routeClass']:<13} {how:<11} {chain}")
 
 

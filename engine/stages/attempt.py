@@ -102,7 +102,7 @@ async def attempt(
     payload = orjson.dumps(hinted.body)
     headers = hinted.headers | _headers(exchange, services, wire, target, record)
     del outgoing, hinted
-    exchange.digest = hashlib.sha256(payload).hexdigest()
+    record.digest = hashlib.sha256(payload).hexdigest()
     deadline = target.provider.timeouts.first_event + target.provider.timeouts.connect
     try:
         async with asyncio.timeout(min(deadline, left)):
@@ -123,7 +123,7 @@ async def attempt(
     record.first_event_ms = (services.monotonic() - began) * 1000
     if check is not None:  # holds the answer back, which is no slowness of the provider's
         await _settled(check, answer, services, record)
-    exchange.losses = tuple(sorted({*losses, *candidate.losses} if losses else losses))
+    record.losses = tuple(sorted({*losses, *candidate.losses} if losses else losses))
     return answer
 
 

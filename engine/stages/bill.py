@@ -94,10 +94,9 @@ def _by_sizes(exchange: Exchange, told: Usage, output: int) -> Usage:
 
 
 def _wasted(exchange: Exchange, prices: PriceTable) -> float | None:
-    served = exchange.attempts[-1] if exchange.answer is not None and exchange.attempts else None
     found: float | None = None
     for attempt in exchange.attempts:
-        usd = _given_up(exchange, prices, attempt) if attempt is not served else None
+        usd = _given_up(exchange, prices, attempt) if attempt is not exchange.served else None
         if usd is not None:
             found = (found or 0.0) + usd
     return found

@@ -119,6 +119,7 @@ class Dispatch(Stage):
             record.meaning = _outcome(error)
             services.health.left(trial)
             raise
+        exchange.served = record
         now = services.monotonic()
         record.latency_ms = (now - began) * 1000
         exchange.first_event_ms = (now - exchange.started) * 1000

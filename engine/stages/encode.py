@@ -82,8 +82,8 @@ def own_headers(exchange: Exchange) -> dict[str, str]:
         headers["x-sbgw-policy"] = exchange.decision.policy
     if exchange.answer is not None:
         headers["x-sbgw-model"] = exchange.answer.candidate.ref
-        if exchange.losses:
-            headers["x-sbgw-loss"] = ",".join(exchange.losses)
+        if exchange.served is not None and exchange.served.losses:
+            headers["x-sbgw-loss"] = ",".join(exchange.served.losses)
         if exchange.cache_hit:
             headers["x-sbgw-cache"] = "hit"
     # A model without a row has the name that the client gave it.
@@ -175,7 +175,8 @@ def _note_failure(exchange: Exchange, services: Services, error: ProviderError) 
     """The answer broke off after it had begun: the attempt was a failure after all."""
     services.redactor.scrub(error, *exchange.logins)
     exchange.error = error
-    record = exchange.attempts[-1]
+    record = exchange.served
+    assert record is not None, "it has answered"
     record.meaning, record.message = error.meaning, error.message
     if record.trial is not None:
         services.health.failed(record.trial, error)

@@ -37,9 +37,9 @@ class Record(Stage):
         if exchange.shadow is not None:
             event = replace(event, shadow=exchange.shadow.opinion(exchange))
             exchange.shadow.count(exchange)
-        if exchange.answer is not None and exchange.attempts and event.input_tokens is not None:
+        if exchange.served is not None and event.input_tokens is not None:
             used = event.input_tokens + (event.output_tokens or 0)
-            services.limits.settle(exchange.attempts[-1].taken, used)
+            services.limits.settle(exchange.served.taken, used)
         _remember(exchange, services)
         services.metrics.observe(event)
         tape.end(exchange, services, event)
@@ -101,7 +101,8 @@ def event_of(exchange: Exchange, now: float) -> Event:
     answer, survey, reply = exchange.answer, exchange.survey, exchange.reply
     tapped = exchange.tapped or Tapped()
     usage = tapped.usage
-    last = exchange.attempts[-1].candidate if exchange.attempts else answer.candidate if answer else None
+    served = exchange.served
+    last = answer.candidate if answer else exchange.attempts[-1].candidate if exchange.attempts else None
     return Event(
         **_origin(exchange),
         route_class=decision.route_class if decision else "",
@@ -134,15 +135,15 @@ def event_of(exchange: Exchange, now: float) -> Event:
         decision=decision_json(decision) if decision else {},
         availability=availability_json(exchange.case.availability) if exchange.case else {},
         path=tuple(exchange.path),
-        losses=exchange.losses if answer else (),
-        attempts=tuple(_attempt(attempt) for attempt in exchange.attempts),
+        losses=served.losses if served else (),
+        attempts=tuple(_attempt(attempt, answered=attempt is served) for attempt in exchange.attempts),
         stop_reason=tapped.stop or "",
         repaired_calls=exchange.calls.repaired if exchange.calls else None,
         invalid_calls=exchange.calls.invalid if exchange.calls else None,
         workflow=_workflow(survey) if survey else {},
         tags=tags(exchange.policy, decision) if decision else (),
         violations=tuple(map(violation_json, violations(exchange.policy, decision))) if decision else (),
-        request_digest=exchange.digest if answer else "",
+        request_digest=served.digest if served else "",
     )
 
 
@@ -178,7 +179,7 @@ def _error_class(exchange: Exchange) -> str:
     return exchange.error.code if exchange.error is not None else ""
 
 
-def _attempt(attempt: Attempt) -> AttemptEvent:
+def _attempt(attempt: Attempt, *, answered: bool) -> AttemptEvent:
     candidate = attempt.candidate
     return AttemptEvent(
         provider=candidate.provider,
@@ -195,6 +196,7 @@ def _attempt(attempt: Attempt) -> AttemptEvent:
         passed_over=attempt.passed_over,
         hints=attempt.hints,
         key=attempt.key,
+        answered=answered,
     )
 
 
@@ -219,11 +221,11 @@ def _remember(exchange: Exchange, services: Services) -> None:
         cost_usd=exchange.bill.total_usd if exchange.bill else None,
         invalid_calls=exchange.calls.invalid if exchange.calls else 0,
         output_tokens=usage.output_tokens if usage else None,
-        key=exchange.attempts[-1].key if exchange.answer is not None and exchange.attempts else "",
+        key=exchange.served.key if exchange.served is not None else "",
     )
-    if exchange.prefix is not None and exchange.answer is not None and not exchange.cache_hit:
-        ref = exchange.answer.candidate.ref
-        hints = exchange.attempts[-1].hints
+    if exchange.prefix is not None and exchange.served is not None:
+        ref = exchange.served.candidate.ref
+        hints = exchange.served.hints
         services.prefixes.note(
             exchange.prefix,
             ref,

@@ -26,6 +26,10 @@ Status = Literal["open", "success", "fallback_success", "error", "cancelled", "i
 left; `interrupted` when the gateway ended (or was killed) before the answer did."""
 
 
+LOST = "lost"
+"""Meaning of an attempt that was given up because another, under way beside it, had begun to answer."""
+
+
 @dataclass(slots=True, frozen=True)
 class AttemptEvent:
     """One try at one model. Times are milliseconds; `started_ms` counts from the request's start."""
@@ -42,7 +46,7 @@ class AttemptEvent:
     status: int | None = None
     """The provider's HTTP status, None when there was no answer."""
     meaning: str = ""
-    """How it failed (`engine.llm.errors.Meaning`), empty when it did not."""
+    """How it failed (`engine.llm.meanings.Meaning`), empty when it did not; `cancelled` when the client left, `lost`."""
     message: str = ""
     waited_ms: float = 0.0
     """Waited before it, because the provider asked for it or to back off."""
@@ -52,6 +56,8 @@ class AttemptEvent:
     """What was added for the provider's prompt cache: `marks newest long key affinity`."""
     key: str = ""
     """The variable that held the key, of a provider that has several."""
+    answered: bool = False
+    """Its answer is the client's. Older events do not tell: there it was always the last (`Event.answered_by`)."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -162,6 +168,14 @@ class Event:
         return self.cost_usd if self.wasted_usd is None else (self.cost_usd or 0.0) + self.wasted_usd
 
     @property
+    def answered_by(self) -> AttemptEvent | None:
+        """The attempt whose answer the client got, as far as it came; None when there was none, or it was kept."""
+        told = next((attempt for attempt in self.attempts if attempt.answered), None)
+        if told is None and self.attempts and (self.first_event_ms is not None or self.status in _ANSWERED):
+            return self.attempts[-1]
+        return told
+
+    @property
     def saving(self) -> tuple[str, float] | None:
         """(how, USD) that the answer cost less than on the model asked for; below 0 it cost more. None when that is unknown.
 
@@ -219,7 +233,7 @@ def attempt_json(attempt: AttemptEvent) -> JsonObject:
     out: JsonObject = {}
     for name, key, always, _ in _ATTEMPT:
         value = getattr(attempt, name)
-        if always or not (value is None or value in ("", ())):
+        if always or not (value is None or value is False or value in ("", ())):
             out[key] = list(value) if isinstance(value, tuple) else value
     return out
 
@@ -306,6 +320,8 @@ class _Field(NamedTuple):
     needed: bool
     """Has no default."""
 
+
+_ANSWERED = ("success", "fallback_success")
 
 _ALWAYS = frozenset(
     {

@@ -31,7 +31,7 @@ def remember(events: Iterable[Event], sessions: Sessions, prefixes: Prefixes, ru
             tool_errors=request.get("tool_errors", 0),
             cost_usd=event.cost_usd,
             output_tokens=event.output_tokens if answered else None,
-            key=event.attempts[-1].key if answered and event.attempts else "",
+            key=served.key if answered and (served := event.answered_by) is not None else "",
         )
         # Sub-agents and side calls have prompts of their own.
         if ref and event.session_id and not event.agent and request.get("tools", 0):

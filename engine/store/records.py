@@ -9,7 +9,7 @@ from typing import Any
 from engine.llm.messages import JsonObject, Usage
 from engine.policy.replay import Record
 from engine.store.detail import Details
-from engine.store.event import Event, attempt_json
+from engine.store.event import LOST, Event, attempt_json
 
 RECORDED = (
     "id, timestamp, detail, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, "
@@ -61,12 +61,12 @@ def record_of(event: Event) -> Record:
 
 
 def _tried(attempts: Iterable[JsonObject]) -> tuple[str, frozenset[str]]:
-    """(who answered, who failed). Whose answer the client did not wait for has answered."""
+    """(who answered, who failed). Whose answer the client did not wait for has answered; who was outrun has done neither."""
     served, failed = "", set()
     for attempt in attempts:
         ref = f"{attempt['provider']}/{attempt['model']}"
         if attempt.get("meaning", "") in ("", "cancelled"):
-            served = ref
-        else:
+            served = served or ref
+        elif attempt["meaning"] != LOST:
             failed.add(ref)
     return served, frozenset(failed - {served})

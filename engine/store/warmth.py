@@ -47,7 +47,8 @@ class Tokens:
         return median(self.errors) if self.errors else None
 
     def add(self, event: Event, expected: int) -> None:
-        self.hints.update(event.attempts[-1].hints if event.attempts else ())
+        served = event.answered_by
+        self.hints.update(served.hints if served is not None else ())
         read, prompt = event.cached_input_tokens, event.input_tokens
         if read is None or prompt is None:
             self.untold += 1

@@ -144,11 +144,11 @@ def spans_of(event: Event, names: Mapping[str, str]) -> list[Span]:
         start_time_unix_nano=start, end_time_unix_nano=start + int(event.latency_ms * _NS),
         attributes=_attributes(_request(event)), status=_status(event.error_class),
     )  # fmt: skip
-    spans = [request]
+    spans, served = [request], event.answered_by
     for number, attempt in enumerate(event.attempts):
         began = start + int(attempt.started_ms * _NS)
         # An attempt that answers ends with the answer; its own latency is the time to the first content.
-        answered = not attempt.meaning and number == len(event.attempts) - 1
+        answered = attempt is served and not attempt.meaning
         ends = start + int(event.latency_ms * _NS) if answered else began + int(attempt.latency_ms * _NS)
         spans.append(
             Span(

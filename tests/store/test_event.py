@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
+from engine.llm.catalogue import PromptCache
 from engine.policy.decision import Candidate, Decision, Denial, RuleHit
-from engine.store.event import AttemptEvent, Event, decision_json, timestamp_of
+from engine.store.event import LOST, AttemptEvent, Event, decision_json, timestamp_of
+from engine.store.memory import remember
+from engine.store.prefixes import Prefixes
+from engine.store.records import record_of
+from engine.store.sessions import Sessions
+from engine.store.warmth import Warmth
 from tests.store.builders import event, full
 
 MISSION = {
@@ -96,6 +102,35 @@ def test_cost_is_the_providers_word_first() -> None:
     """The provider's own figure wins over the estimate; without either the cost is unknown."""
     costs = [event(cost_reported_usd=0.0, cost_estimate_usd=1.0), event(cost_estimate_usd=1.0), event()]
     assert [made.cost_usd for made in costs] == [0.0, 1.0, None]
+
+
+A_ANSWERED = AttemptEvent("a", "m", "openai-chat", key="A_2", hints=("marks",), answered=True)
+B_GAVE_WAY = AttemptEvent("b", "m", "openai-chat", key="B_1", meaning=LOST)
+
+
+def test_who_answered_need_not_be_the_last() -> None:
+    """The attempt that is marked; of an older event, which marks none, the last, if there was an answer."""
+    older = (replace(A_ANSWERED, answered=False), B_GAVE_WAY)
+    assert event(attempts=(A_ANSWERED, B_GAVE_WAY)).answered_by is A_ANSWERED
+    assert event(attempts=(B_GAVE_WAY, A_ANSWERED), status="error").answered_by is A_ANSWERED
+    assert event(attempts=older).answered_by is B_GAVE_WAY
+    assert event(attempts=older, status="error", first_event_ms=3.0).answered_by is B_GAVE_WAY
+    assert event(attempts=older, status="error").answered_by is None
+    assert event().answered_by is None
+
+
+def test_whoever_reads_events_goes_by_who_answered() -> None:
+    """A session's key after a restart, the hints in the report of the caches, and whom a dry run takes for the server."""
+    made = event(
+        session_id="s", selected_provider="a", selected_model="m", attempts=(A_ANSWERED, B_GAVE_WAY),
+        facts={"request": {}, "session": {}},
+    )  # fmt: skip
+    sessions = Sessions()
+    remember([made], sessions, Prefixes(), lambda _: PromptCache())
+    assert sessions.get("s").key == "A_2"
+    assert Warmth.of([made]).whole.hints == {"marks": 1}
+    record = record_of(made)
+    assert (record.served, record.failed) == ("a/m", frozenset())
 
 
 DECISIONS = st.builds(
