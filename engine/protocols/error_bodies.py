@@ -41,6 +41,8 @@ class ErrorBody:
     """An HTTP status written inside the body (errors in a 200), 0 if none."""
     wait: float | None = None
     """Seconds to wait that the body names (RetryInfo, "try again in 7.66s")."""
+    daily: bool = False
+    """A day's allowance is used up, the body's details say."""
     value: JsonObject | None = None
     """The parsed body, when it is an object."""
 
@@ -74,6 +76,7 @@ def from_value(value: JsonObject) -> ErrorBody:
         code = ""  # the HTTP status again
     raw = found.get("metadata")
     upstream = _upstream(raw) if isinstance(raw, dict) else ErrorBody()
+    daily = _daily(found)
     message = upstream.message or clean(_first_text(found, ("message", "detail", "error", "title", "fault")))
     return ErrorBody(
         message=message,
@@ -81,7 +84,8 @@ def from_value(value: JsonObject) -> ErrorBody:
         code=code or upstream.code,
         param=_word(found.get("param")),
         status=_status(found.get("status_code"), found.get("code"), found.get("status"), value.get("status")),
-        wait=_body_wait(found, message),
+        wait=None if daily else _body_wait(found, message),
+        daily=daily,
         value=value,
     )
 
@@ -121,8 +125,9 @@ def classify(status: int, body: ErrorBody) -> Meaning:
     for word in (body.code.lower(), body.type.lower()):
         if (meaning := _CODES.get(word)) is not None:
             return _corrected(meaning, status, body)
+    said = _NAME.sub("it", body.message)
     for meaning, statuses, pattern in _WORDINGS:
-        if (not status or not statuses or status in statuses) and pattern.search(body.message):
+        if (not status or not statuses or status in statuses) and pattern.search(said):
             return _corrected(meaning, status, body)
     if status in _STATUSES:
         return _STATUSES[status]
@@ -151,8 +156,14 @@ _CREDENTIAL = re2.compile(
 _URL_QUERY = re2.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
 _TAG = re2.compile(r"(?is)<(?:script|style)\b.*?</(?:script|style)>|<[^>]*>")
 _TITLE = re2.compile(r"(?is)<title[^>]*>(.*?)</title>")
-_TRY_AGAIN = re2.compile(r"(?i)(?:try again|retry) (?:in|after) (\d+(?:\.\d+)?)\s?(ms|s|m|h|seconds?|minutes?)\b")
-_UNIT = {"second": "s", "seconds": "s", "minute": "m", "minutes": "m"}
+_TRY_AGAIN = re2.compile(
+    r"(?i)(?:try again|retry) (?:in|after) (?:(\d+(?:\.\d+)?)\s?(seconds?|minutes?)|((?:\d+(?:\.\d+)?\s?(?:ms|s|m|h|d))+))\b"
+)
+_NAME = re2.compile(r"[`\"'][\w.:/@-]{1,128}[`\"']")
+"""A quoted name is often the caller's own: that a tool is called `rate_limit` says nothing of what went wrong."""
+_LONG_TEXT = re2.compile(r"(?:^|\.)(?:content|text|output|arguments|instructions|input|prompt)(?:\[\d+\])?$")
+"""Parameters that hold the conversation. Others (a tool's name, a user's id) are no shorter after a compaction."""
+_LOGIN = re2.compile(r"(?i)oauth token|access token")
 _PER_DAY = re2.compile(r"(?i)per.?day|daily|\bmonth")
 _SHORT_WAIT = 120.0
 _ALONE = re2.compile(r"(?i)request too large")
@@ -172,6 +183,7 @@ _CODES: Mapping[str, Meaning] = {
     "organization_spend_limit_exceeded": "quota",
     "organization_usage_limit_exceeded": "quota",
     "billing_hard_limit_reached": "quota",
+    "usage_limit_reached": "quota",
     "3036": "quota",
     "4006": "quota",
     "invalid_api_key": "authentication",
@@ -191,6 +203,7 @@ _CODES: Mapping[str, Meaning] = {
     "rate_limit_exceeded": "rate_limit",
     "ratelimitreached": "rate_limit",
     "request_quota_exceeded": "rate_limit",
+    "token_quota_exceeded": "rate_limit",
     "too_many_requests": "rate_limit",
     "resource_exhausted": "rate_limit",
     "overloaded_error": "overloaded",
@@ -198,6 +211,7 @@ _CODES: Mapping[str, Meaning] = {
     "server_is_overloaded": "overloaded",
     "slow_down": "overloaded",
     "capacity_exceeded": "overloaded",
+    "queue_exceeded": "overloaded",
     "3040": "overloaded",
     "content_filter": "content_policy",
     "content_policy_violation": "content_policy",
@@ -205,6 +219,7 @@ _CODES: Mapping[str, Meaning] = {
     "moderation_blocked": "content_policy",
     "invalid_value": "invalid_request",
     "invalid_parameter_combination": "invalid_request",
+    "invalid_function_parameters": "invalid_request",
     "timeout_error": "timeout",
     "tool_use_failed": "broken",
     "server_error": "server_error",
@@ -228,7 +243,7 @@ _WORDINGS: tuple[tuple[Meaning, frozenset[int], Any], ...] = (
         frozenset(),
         re2.compile(
             r"(?i)credit balance|insufficient.{0,20}(?:balance|credit|funds|quota)|exceeded your current quota"
-            r"|more credits|out of credits|daily free allocation|spend(?:ing)?.limit|usage limit|payment required"
+            r"|more credits|any credits|out of credits|daily free allocation|spend(?:ing)?.limit|usage limit|payment required"
             r"|per.day\b.{0,40}limit|limit.{0,40}per.day"
         ),
     ),
@@ -237,6 +252,14 @@ _WORDINGS: tuple[tuple[Meaning, frozenset[int], Any], ...] = (
         frozenset({400, 401, 403}),
         re2.compile(
             r"(?i)(?:invalid|incorrect|missing|expired|unknown).{0,20}api.?key|api.?key.{0,30}(?:invalid|not valid|expired)"
+        ),
+    ),
+    (
+        "permission",
+        frozenset({400, 403}),
+        re2.compile(
+            r"(?i)organization has been disabled|organization must be verified|location is not supported"
+            r"|credential is only authorized"
         ),
     ),
     (
@@ -263,7 +286,9 @@ _WORDINGS: tuple[tuple[Meaning, frozenset[int], Any], ...] = (
     (
         "incompatible",
         frozenset({400, 404, 422}),
-        re2.compile(r"(?i)not support|unsupported|not (?:a )?supported|support tool use|not a chat model"),
+        re2.compile(
+            r"(?i)not support|unsupported|not (?:a )?supported|support tool use|not a chat model|requires --enable-auto-tool-choice"
+        ),
     ),
 )
 """(meaning, statuses it may have (empty: all), wording), the most telling first."""
@@ -315,8 +340,16 @@ def _corrected(meaning: Meaning, status: int, body: ErrorBody) -> Meaning:
     match meaning:
         case "rate_limit" if status == 413 or _ALONE.search(body.message):
             return "context_length"
+        case "rate_limit" if body.daily:
+            return "quota"
         case "rate_limit" if _PER_DAY.search(body.message) and (body.wait is None or body.wait > _SHORT_WAIT):
             return "quota"
+        case "context_length" if status == 429 and not _ALONE.search(body.message):
+            return _corrected("rate_limit", status, body)  # too many tokens a minute or a day, not in this prompt
+        case "context_length" if body.code == "string_above_max_length" and body.param:
+            return meaning if _LONG_TEXT.search(body.param) else "invalid_request"
+        case "permission" if _LOGIN.search(body.message):
+            return "authentication"
         case "quota" if status == 429 and body.wait is not None and body.wait <= _SHORT_WAIT:
             return "rate_limit"
         case "server_error" if status in _STATUSES and status >= 500:
@@ -336,7 +369,7 @@ def _shown(meaning: Meaning, status: int, body: ErrorBody) -> str:
 def _upstream(metadata: JsonObject) -> ErrorBody:
     """A router's metadata may hold the error of the vendor behind it, as text."""
     raw = metadata.get("raw")
-    return read(raw.encode()) if isinstance(raw, str) and raw.lstrip().startswith("{") else ErrorBody()
+    return read(raw.encode("utf-8", "replace")) if isinstance(raw, str) else ErrorBody()
 
 
 def _plain(body: bytes) -> str:
@@ -359,6 +392,8 @@ def _first_text(found: JsonObject, keys: tuple[str, ...]) -> str:
 
 def _nested_text(value: Any) -> str:
     """`detail: [{loc, msg}]` of validation errors: the words, without the input that they may quote."""
+    if isinstance(value, dict) and isinstance(value.get("detail"), list):
+        value = value["detail"]
     entries = value if isinstance(value, list) else [value]
     texts = []
     for entry in entries[:3]:
@@ -388,12 +423,26 @@ def _status(*candidates: Any) -> int:
     return 0
 
 
+def _daily(found: JsonObject) -> bool:
+    """Whether a QuotaFailure names a quota per day; the RetryInfo beside it speaks of a minute all the same."""
+    details = found.get("details")
+    for detail in details if isinstance(details, list) else ():
+        violations = detail.get("violations") if isinstance(detail, dict) else None
+        for violation in violations if isinstance(violations, list) else ():
+            if isinstance(violation, dict) and "PerDay" in _word(violation.get("quotaId")):
+                return True
+    return False
+
+
 def _body_wait(found: JsonObject, message: str) -> float | None:
     details = found.get("details")
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and isinstance(delay := detail.get("retryDelay"), str):
             return seconds(delay)
+    told = found.get("resets_in_seconds")
+    if isinstance(told, int | float) and not isinstance(told, bool):
+        return seconds(str(told))
     if match := _TRY_AGAIN.search(message):
-        amount, unit = match.groups()
-        return seconds(amount + _UNIT.get(unit.lower(), unit.lower()))
+        amount, unit, span = match.groups()
+        return seconds(span.replace(" ", "") if span else amount + unit[0].lower())
     return None

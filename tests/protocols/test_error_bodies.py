@@ -28,7 +28,9 @@ from engine.protocols.error_bodies import ErrorBody, classify, clean, provider_e
         ({"success": False, "errors": [{"code": 7000, "message": "m"}], "messages": []}, ("m", "", "7000", "")),
         ([{"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED"}}], ("m", "RESOURCE_EXHAUSTED", "", "")),
         ({"error": {"code": 400, "message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"m","code":"c"}}'}}}, ("m", "", "c", "")),
+        ({"error": {"code": 429, "message": "Provider returned error", "metadata": {"raw": "m is rate-limited upstream"}}}, ("m is rate-limited upstream", "", "", "")),
         ({"object": "error", "message": "m", "type": "t"}, ("m", "t", "", "")),
+        ({"object": "error", "message": {"detail": [{"loc": ["body", "user"], "msg": "m", "input": "secret"}]}}, ("body.user: m", "", "", "")),
         ("m", ("m", "", "", "")),
         ({}, ("", "", "", "")),
         (None, ("", "", "", "")),
@@ -73,8 +75,28 @@ def test_other_bytes() -> None:
         (498, ErrorBody(""), "overloaded"),
         (524, ErrorBody(""), "timeout"),
         (599, ErrorBody(""), "server_error"),
+        # Only what holds the conversation is shorter after a compaction.
+        (400, ErrorBody("Invalid 'user': string too long.", code="string_above_max_length", param="user"), "invalid_request"),
+        (400, ErrorBody("string too long", code="string_above_max_length", param="input[3].call_id"), "invalid_request"),
+        (400, ErrorBody("string too long", code="string_above_max_length", param="messages[1].content"), "context_length"),
+        (400, ErrorBody("string too long", code="string_above_max_length"), "context_length"),
+        # What the caller's tools are called says nothing.
+        (400, ErrorBody("Invalid schema for function 'rate_limit': 'required' is missing"), "invalid_request"),
+        (400, ErrorBody('tools.0: "max_context_size" is no valid name'), "invalid_request"),
+        # Too many tokens a minute are not too many in this prompt.
+        (429, ErrorBody("Tokens per minute limit exceeded - too many tokens processed.", code="token_quota_exceeded"), "rate_limit"),
+        (429, ErrorBody("Too many tokens, please wait before trying again."), "rate_limit"),
+        (429, ErrorBody("Tokens per day limit exceeded - too many tokens processed.", code="token_quota_exceeded"), "quota"),
+        (429, ErrorBody("high traffic right now", type="too_many_requests_error", code="queue_exceeded"), "overloaded"),
+        (429, ErrorBody("The usage limit has been reached", type="usage_limit_reached", wait=3600.0), "quota"),
+        (403, ErrorBody("Your newly created team doesn't have any credits yet."), "quota"),
+        (403, ErrorBody("OAuth token has been revoked.", type="permission_error"), "authentication"),
+        (400, ErrorBody("This organization has been disabled."), "permission"),
+        (400, ErrorBody("Your organization must be verified to stream this model.", code="unsupported_value"), "permission"),
+        (400, ErrorBody("User location is not supported for the API use.", type="FAILED_PRECONDITION"), "permission"),
+        (400, ErrorBody('"auto" tool choice requires --enable-auto-tool-choice to be set'), "incompatible"),
     ],
-)
+)  # fmt: skip
 def test_meanings(status: int, body: ErrorBody, meaning: Meaning) -> None:
     """Codes first, then wording, then status; the same words mean different things beside different statuses."""
     assert meaning == classify(status, body)
@@ -87,6 +109,10 @@ def test_meanings(status: int, body: ErrorBody, meaning: Meaning) -> None:
         ({"error": {"message": "Rate limit reached. Please try again in 7.66s. Visit"}}, 7.66),
         ({"error": {"message": "Please try again in 20ms"}}, 0.02),
         ({"error": {"message": "Please retry after 2 minutes"}}, 120.0),
+        ({"error": {"message": "Please try again in 7m12s. Visit"}}, 432.0),
+        ({"error": {"message": "Please try again in 1h2m3.5s."}}, 3723.5),
+        ({"error": {"message": "Please try again in 3 more days"}}, None),
+        ({"error": {"type": "usage_limit_reached", "message": "x", "resets_in_seconds": 3600}}, 3600.0),
         ({"error": {"message": "try later"}}, None),
     ],
 )
@@ -95,6 +121,19 @@ def test_waits_named_in_the_body(body: Any, wait: float | None) -> None:
     raw = orjson.dumps(body)
     assert wait == read(raw).wait
     assert provider_error(429, raw, {"retry-after": "3"}, protocol="p").retry_after == 3.0
+
+
+def test_a_daily_quota_is_told_from_the_minutes_wait_beside_it() -> None:
+    """Such bodies name the quota in their details, and in half a minute nothing is better."""
+    failure = {
+        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+        "violations": [{"quotaId": "RequestsPerDay-Free"}],
+    }
+    body = {"code": 429, "message": "You exceeded your current quota.", "status": "RESOURCE_EXHAUSTED"}
+    told = [{**body, "details": [failure, {"retryDelay": "36s"}]}, {**body, "details": [{"retryDelay": "36s"}]}]
+    daily, minute = (provider_error(429, orjson.dumps([{"error": error}]), {}, protocol="p") for error in told)
+    assert (daily.meaning, daily.retry_after) == ("quota", None)
+    assert (minute.meaning, minute.retry_after) == ("rate_limit", 36.0)
 
 
 def test_nothing_secret_is_shown() -> None:
