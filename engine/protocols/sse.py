@@ -41,13 +41,23 @@ class SSEParser:
 
     def feed(self, chunk: bytes) -> list[SSEEvent]:
         """Events that `chunk` completes. Raises ProviderError(broken) when a frame exceeds the limit."""
-        if not self._buffer and not self._carriage_returns and b"\r" not in chunk:
-            size = len(chunk)
-            # Most chunks of a paced stream are exactly one frame.
-            if chunk.find(b"\n\n") == size - 2 and 2 <= size <= self._max_frame:
-                self.consumed += size
-                event = self._parse(chunk[:-2])
-                return [event] if event else []
+        found: list[SSEEvent] = []
+        if self._buffer:  # what is held is ended first, so that the rest begins with a frame
+            end = chunk.find(b"\n\n") + 2
+            if 1 < end < len(chunk):
+                found, chunk = self._slowly(chunk[:end]), chunk[end:]
+        if self._buffer or self._carriage_returns or b"\r" in chunk or len(chunk) > self._max_frame:
+            return found + self._slowly(chunk)
+        *frames, rest = chunk.split(b"\n\n")
+        self.consumed += len(chunk) - len(rest)
+        self._buffer += rest
+        self._scanned = len(rest)
+        for frame in frames:
+            if (event := self._parse(frame)) is not None:
+                found.append(event)
+        return found
+
+    def _slowly(self, chunk: bytes) -> list[SSEEvent]:
         return [event for event, _ in self.feed_spans(chunk)]
 
     def feed_spans(self, chunk: bytes) -> list[tuple[SSEEvent, int]]:

@@ -69,7 +69,7 @@ streams = st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
 @given(streams, st.lists(st.integers(0, 200), max_size=8))
 @settings(deadline=None, max_examples=200)
 def test_chunking_changes_nothing(raw: bytes, cuts: list[int]) -> None:
-    """All at once, byte by byte and randomly cut give the same events at the same offsets."""
+    """All at once, byte by byte and randomly cut give the same events at the same offsets, with and without their spans."""
     whole = SSEParser()
     expected = (whole.feed_spans(raw), whole.consumed, whole.close(), whole.consumed)
     edges = sorted({min(cut, len(raw)) for cut in cuts} | {0, len(raw)})
@@ -77,6 +77,9 @@ def test_chunking_changes_nothing(raw: bytes, cuts: list[int]) -> None:
         parser = SSEParser()
         spans = [span for a, b in pairwise(bounds) for span in parser.feed_spans(raw[a:b])]
         assert expected == (spans, parser.consumed, parser.close(), parser.consumed)
+        parser, events = SSEParser(), [event for event, _ in expected[0]]
+        found = [event for a, b in pairwise(bounds) for event in parser.feed(raw[a:b])]
+        assert (events, *expected[1:]) == (found, parser.consumed, parser.close(), parser.consumed)
 
 
 def test_spans_cut_the_raw_bytes_into_events() -> None:
