@@ -70,8 +70,9 @@ def listing(
     from engine.cli.subject import ledger as opened
 
     state = state_folder(state_dir)
-    if not (state / "ledger.sqlite").exists():
-        click.echo("no requests yet; start the gateway with `sbgw run`")
+    if event_id is None and not (state / "ledger.sqlite").exists():
+        if not as_json:
+            click.echo("no requests yet; start the gateway with `sbgw run`")
         return
     where = chosen(**wanted)
     with opened(state) as ledger:
@@ -88,7 +89,7 @@ def listing(
             for event in found:
                 click.echo(json_text(event.to_json()))
         else:
-            table(_HEADINGS, [_row(event) for event in reversed(found)], right=_NUMBERS)
+            table(_HEADINGS, [_row(event) for event in reversed(found)], right=_NUMBERS, whole=_WHOLE, spare=_SPARE)
 
 
 _HEADINGS = [
@@ -109,6 +110,10 @@ _HEADINGS = [
 
 _NUMBERS = (6, 7, 8, 10, 11)
 """Columns that hold numbers."""
+
+_WHOLE = (0, 1)
+_SPARE = (9, 7, 3, 4, 2, 11, 6)
+"""What a narrow terminal shows whole, and what it does without, the first one first."""
 
 _LOOK = 0.5
 """Seconds between two looks for finished requests."""
@@ -177,6 +182,8 @@ def violations(limit: int, kind: str | None, rule: str | None, as_json: bool, st
             ]
             for said in reversed(found)
         ],
+        whole=(0, 1),
+        spare=(7, 5, 6, 4),
     )  # fmt: skip
 
 
@@ -242,7 +249,7 @@ def _row(event: Event) -> list[str]:
         count(event.cached_input_tokens),
         count(event.output_tokens),
         _tools(event),
-        money(event.cost_estimate_usd),
+        money(event.total_usd),
         f"{event.latency_ms:,.0f}",
         event.status + (f" ({event.error_class})" if event.error_class else ""),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from engine.cli.screen import safe
 
@@ -60,6 +60,23 @@ def row(head: str, parts: Iterable[str], *, indent: int, width: int) -> list[str
             line += between + word
             between, used = " ", True
     return [*lines, line.rstrip()]
+
+
+SHORTEST = 16
+"""Columns that a name is cut down to at most, before others of its row are left out."""
+
+
+def kept(widths: Sequence[int], width: int, *, fixed: Collection[int], spare: Iterable[int], between: int) -> list[int]:
+    """Which columns of a table, by their full widths, have room in `width`: those in `spare` are left out first, in that order.
+
+    Columns in `fixed` need all of their width, others `SHORTEST`; `between` stands between two.
+    """
+    needed = {at: full if at in fixed else min(full, SHORTEST) for at, full in enumerate(widths)}
+    for at in spare:
+        if sum(needed.values()) + between * (len(needed) - 1) <= width:
+            break
+        del needed[at]
+    return list(needed)
 
 
 class Columns:

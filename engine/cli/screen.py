@@ -53,25 +53,50 @@ def invalid_policy(error: PolicyInvalid) -> NoReturn:
     sys.exit(PROBLEMS)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> None:
-    """A plain table; columns in `right` are aligned right. Wide enough content is cut by rich on a narrow terminal."""
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[int] = (),
+    whole: Iterable[int] = (),
+    spare: Sequence[int] = (),
+) -> None:
+    """A plain table; columns in `right` are aligned right. On a narrow terminal they and those in `whole` stay as they are,
+    columns in `spare` are left out, the first one first, and named below, and texts go on in a further line.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    numbers = set(right)
-    view = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for at, heading in enumerate(headings):
-        view.add_column(
-            heading, justify="right" if at in numbers else "left", overflow="fold" if at not in numbers else "ellipsis"
-        )
-    for row in rows:
-        view.add_row(*(Text(safe(cell)) for cell in row))
+    from engine.cli.layout import cells, kept
+
     console = Console(highlight=False, soft_wrap=False)
     if not console.is_terminal:
         console.width = 400  # a pipe has no width: nothing is wrapped
+    shown = [[safe(cell) for cell in row] for row in rows]
+    widths = [max(map(cells, column)) for column in zip(headings, *shown, strict=True)]
+    numbers = set(right)
+    fixed = numbers | set(whole)
+    columns = kept(widths, console.width, fixed=fixed, spare=spare, between=_BETWEEN)
+    view = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for at in columns:
+        view.add_column(
+            headings[at],
+            justify="right" if at in numbers else "left",
+            overflow="fold" if at not in numbers else "ellipsis",
+            no_wrap=at in fixed,
+            min_width=widths[at] if at in fixed else None,
+        )
+    for row in shown:
+        view.add_row(*(Text(row[at]) for at in columns))
     console.print(view)
+    if gone := [heading for at, heading in enumerate(headings) if at not in columns]:
+        console.print(f"no room for: {', '.join(gone)}", style="dim")
+
+
+_BETWEEN = 3
+"""Columns between two of a table."""
 
 
 def money(usd: float | None) -> str:

@@ -16,13 +16,20 @@ if TYPE_CHECKING:
     from engine.store.sums import SessionSum
 
 
+_MOST = 10_000
+
+
 @click.command()
 @click.argument("session_id", required=False)
-@click.option("--limit", "-n", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, _MOST), help="The newest that many: 20 sessions, all requests of one."
+)
 @click.option("--project", help="Only sessions of that project.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @state_option
-def sessions(session_id: str | None, limit: int, project: str | None, as_json: bool, state_dir: Path | None) -> None:
+def sessions(
+    session_id: str | None, limit: int | None, project: str | None, as_json: bool, state_dir: Path | None
+) -> None:
     """List the sessions with the newest requests, or show one of them: turns, tool calls by name, models, cost.
 
     \b
@@ -36,14 +43,17 @@ def sessions(session_id: str | None, limit: int, project: str | None, as_json: b
     from engine.store.sums import workflow_step
 
     state = state_folder(state_dir)
-    if not (state / "ledger.sqlite").exists():
-        click.echo("no requests yet; start the gateway with `sbgw run`")
+    if session_id is None and not (state / "ledger.sqlite").exists():
+        if as_json:
+            _list([], as_json=True)
+        else:
+            click.echo("no requests yet; start the gateway with `sbgw run`")
         return
     with opened(state) as ledger:
         if session_id is None:
-            _list(ledger.sessions(limit, project=project), as_json=as_json)
+            _list(ledger.sessions(limit or 20, project=project), as_json=as_json)
             return
-        found = ledger.recent(10_000, Filter(session=session_id))[::-1]
+        found = ledger.recent(limit or _MOST, Filter(session=session_id))[::-1]
     if not found:
         fail(f"no session '{session_id}'", "`sbgw sessions` lists them", PROBLEMS)
     if as_json:
@@ -69,6 +79,8 @@ def _list(found: list[SessionSum], *, as_json: bool) -> None:
             for one in found
         ],
         right=(5, 6, 7, 8, 9, 10),
+        whole=(0,),
+        spare=(8, 6, 7, 9, 4, 2),
     )  # fmt: skip
 
 
@@ -80,11 +92,13 @@ def _trace(found: list[Event]) -> None:
                 local(event.timestamp), event.id[:16], event.agent or "main", event.route_class,
                 event.selected_model or "-", str(event.workflow.get("turn", "-")), _results(event),
                 count(event.input_tokens), count(event.output_tokens),
-                money(event.cost_usd), f"{event.latency_ms:,.0f}", event.status,
+                money(event.total_usd), f"{event.latency_ms:,.0f}", event.status,
             ]
             for event in found
         ],
         right=(5, 7, 8, 9, 10),
+        whole=(0, 1),
+        spare=(5, 3, 7, 10, 8, 4),
     )  # fmt: skip
 
 

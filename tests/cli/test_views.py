@@ -5,21 +5,35 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import os
+import sqlite3
+import struct
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 from rich.console import Console
 
+from engine.cli import cli
 from engine.cli.event_files import CSV_COLUMNS, WRITERS
 from engine.cli.events import finished
-from engine.cli.layout import Columns
-from engine.cli.top import frame, picture
-from engine.store.ledger import Ledger
+from engine.cli.layout import Columns, kept
+from engine.cli.screen import table
+from engine.cli.top import frame, look, picture
+from engine.store.event import timestamp_of
+from engine.store.ledger import Ledger, read_only
 from tests.store.builders import event, full
+
+if sys.platform != "win32":
+    import fcntl
+    import pty
+    import termios
 
 Run = Callable[..., Result]
 HOSTILE = "evil\x1b]52;c;aGk=\x07\x1b[2J\u202eadmin"
@@ -161,9 +175,139 @@ def test_the_live_view_ends_with_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatc
 
     terminal = Console(width=160, force_terminal=True, file=io.StringIO())
     monkeypatch.setattr("engine.cli.top._console", lambda: terminal)
-    monkeypatch.setattr("engine.cli.top.time.sleep", sleep)
+    monkeypatch.setattr("engine.cli.keys.time.sleep", sleep)
     result = run("top", "--minutes", "60")
     assert (result.exit_code, looks, "7 requests" in terminal.file.getvalue()) == (0, [1.0] * 3, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize(("key", "size"), [(b"q", (24, 80)), (b"\x03", (40, 120)), (b"\x1b", (8, 40))])
+def test_a_key_ends_the_live_view_and_leaves_the_terminal_as_it_was(
+    state: Path, key: bytes, size: tuple[int, int]
+) -> None:
+    """On a real terminal, as large as it may be: what is shown fits, and a key ends it at once."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        environment = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        program = "from engine.cli import main; main()"
+        command = [sys.executable, "-c", program, "top", "--minutes", "1440", "--state-dir", str(state)]
+        os.execve(sys.executable, command, environment)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    before = termios.tcgetattr(terminal)
+    shown = b""
+    while b"under way" not in shown:
+        shown += os.read(terminal, 65536)
+    os.write(terminal, key)
+    with suppress(OSError):  # the end of a pseudo-terminal is an error on Linux
+        while more := os.read(terminal, 65536):
+            shown += more
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert (os.waitstatus_to_exitcode(status), shown.count(b"\x1b[?1049h"), shown.count(b"\x1b[?1049l")) == (0, 1, 1)
+    assert termios.ICANON & before[3]
+    assert b"Traceback" not in shown
+
+
+@pytest.mark.parametrize(("width", "height"), [(160, 50), (120, 40), (80, 24), (60, 20), (40, 12)])
+def test_a_picture_fits_its_screen(width: int, height: int) -> None:
+    """No line is longer and there are no more lines than the screen has; figures are whole, and the newest request is there."""
+    made = [
+        event(
+            number, client="claude-code", project=f"project-{number % 12}", route_class="cheap_edit",
+            selected_provider="a-provider", selected_model=f"a-model-with-a-long-name-{number % 9}", input_tokens=1_234_567,
+            output_tokens=9, latency_ms=1234.0, cost_estimate_usd=0.001, status="fallback_success",
+        )
+        for number in range(300, 0, -1)
+    ]  # fmt: skip
+    console = Console(width=width, file=io.StringIO())
+    console.print(picture(frame(made, 5.0), width, height))
+    lines = console.file.getvalue().splitlines()
+    assert (max(map(len, lines)) <= width, len(lines) <= height, len(lines) >= min(height, 30) - 1) == (
+        True,
+        True,
+        True,
+    )
+    assert ("of 12)" in console.file.getvalue(), "1,234" in lines[-1]) == (True, True)
+
+
+def test_an_unknown_cost_is_no_zero_in_the_live_view() -> None:
+    """Nor is a sum with an unknown part shown as if it were whole."""
+    known, unknown = event(1, cost_estimate_usd=0.5, selected_model="m"), event(2, selected_model="n")
+    hit = event(3, selected_model="o", cache_hit=True)
+    found = frame([hit, unknown, known], 5.0)
+    assert {name: line.cost for name, line in found.groups["model"].items()} == {
+        "/m": "$0.5000", "/n": "?", "/o": "$0.0000",
+    }  # fmt: skip
+    assert (found.whole.cost, found.as_json()["total"]["unpriced"]) == ("$0.5000+?", 1)
+
+
+def test_a_look_reads_what_is_under_way_and_how_long(tmp_path: Path) -> None:
+    """A request under way is as old as it is, though its row says nothing of that yet."""
+
+    async def fill() -> None:
+        ledger = Ledger(tmp_path / "ledger.sqlite")
+        ledger.start()
+        began = datetime.now(UTC) - timedelta(seconds=30)
+        await ledger.complete(event(1, timestamp=timestamp_of(began), selected_model="m", latency_ms=5.0))
+        await ledger.complete(event(2, timestamp=timestamp_of(began), status="open"))
+        await asyncio.to_thread(ledger.close)
+
+    asyncio.run(fill())
+    connection = sqlite3.connect(tmp_path / "ledger.sqlite")
+    connection.execute("UPDATE events SET status = 'open' WHERE id = ?", (event(2).id,))
+    connection.commit()
+    connection.close()
+    with read_only(tmp_path / "ledger.sqlite") as ledger:
+        found = look(ledger, 5.0)
+    [waiting] = found.under_way
+    assert (found.whole.requests, waiting.latency_ms >= 30_000) == (1, True)
+
+
+def test_a_narrow_terminal_gets_fewer_columns() -> None:
+    """Spare columns go in their order and no more than need be; what is fixed keeps its width."""
+    widths = [14, 16, 40, 9, 9]
+    assert kept(widths, 100, fixed=(0, 1, 3), spare=(4, 2), between=3) == [0, 1, 2, 3, 4]
+    assert kept(widths, 70, fixed=(0, 1, 3), spare=(4, 2), between=3) == [0, 1, 2, 3]
+    assert kept(widths, 10, fixed=(0, 1, 3), spare=(4, 2), between=3) == [0, 1, 3]
+
+
+def test_a_table_cuts_no_figure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a narrow terminal ids and costs are whole, and what is left out is named."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    row = ["11-27 08:14:16", "01a21c11c4d713b8", "a class with a name", "$0.000374"]
+    table(["time", "event", "class", "cost"], [row], right=(3,), whole=(0, 1), spare=(2,))
+    shown = capsys.readouterr().out
+    assert [word for word in (row[0], row[1], row[3], "no room for: class") if word not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("events", "--json"), b""),
+        (("sessions", "--json"), {"format_version": 1, "sessions": []}),
+        (("top", "--json"), frame((), 5.0).as_json()),
+    ],
+)
+def test_no_records_yet_are_json_too(words: tuple[str, ...], said: object, tmp_path: Path) -> None:
+    """A script gets what it can read before the first request as well."""
+    result = CliRunner().invoke(cli, [*words, "--state-dir", str(tmp_path)])
+    assert (result.exit_code, orjson.loads(result.stdout) if said else result.stdout_bytes) == (0, said)
+
+
+@pytest.mark.parametrize("command", ["events", "sessions"])
+def test_one_of_no_records_is_not_there(command: str, tmp_path: Path) -> None:
+    """Asked for a thing that is not there, the exit code says so."""
+    assert CliRunner().invoke(cli, [command, "0193a1b2c3d4", "--state-dir", str(tmp_path)]).exit_code == 1
+
+
+def test_requests_of_a_session_are_limited(run: Run) -> None:
+    """The newest that many; all of them when nobody says."""
+    told = [
+        orjson.loads(run("sessions", "session-1", "--json", *more).output)["requests"] for more in ((), ("-n", "2"))
+    ]
+    assert told[1] == told[0][-2:]
+    assert len(told[0]) == 6
 
 
 def test_a_pipe_gets_one_frame(run: Run) -> None:
