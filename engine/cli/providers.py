@@ -46,8 +46,16 @@ def providers(url: str, everything: bool, as_json: bool, policy: str | None, sta
     if not rows:
         click.echo("no provider is ready: set a key (`sbgw run` lists the variables), or see all with --all")
         return
-    headings = ["provider", "model", "key", "state", "why", "again in", "p50", "errors", "limits used"]
-    table(headings, [cells for row in rows for cells in _cells(row)], right=(5, 6, 7))
+    headings = ["provider", "state", "why", "again in", "p50", "errors", "limits used"]
+    lines = [cells for row in rows for cells in _cells(row)]
+    held = [at for at in range(len(headings)) if any(line[at] for line in lines)]  # a column of blanks takes room for nothing
+    table(
+        [headings[at] for at in held],
+        [[line[at] for at in held] for line in lines],
+        right=[held.index(at) for at in (3, 4, 5) if at in held],
+        whole=[held.index(at) for at in (1, 2) if at in held],
+        spare=[held.index(at) for at in (4, 5) if at in held],
+    )
 
 
 def _remembered(policy: str | None, state: Path) -> list[JsonObject]:
@@ -65,19 +73,25 @@ def _remembered(policy: str | None, state: Path) -> list[JsonObject]:
 def _cells(row: JsonObject) -> Iterator[list[str]]:
     """The provider's line, one for each key if it has several, and one for each model that is not as well as its provider."""
     limits = ", ".join(f"{name} {used['used']:,}/{used['limit']:,}" for name, used in row["limits"].items())
-    yield [row["provider"], "", "yes" if row["key"] else "-", *_condition(row), limits]
+    off = "" if row["enabled"] and row["key"] else "no key" if row["enabled"] else "off"
+    yield [row["provider"], *_condition(row, off), limits]
     for key in row.get("keys", ()):
-        yield ["", "", key["key"], *_condition({"latencyMs": 0, "errorRate": 0, **key}), ""]
+        yield ["  " + key["key"], *_condition({"latencyMs": 0, "errorRate": 0, **key}), ""]
     for model in row["models"]:
         if model["state"] != "closed" or not model["healthy"]:
-            yield ["", model["model"], model.get("key", ""), *_condition(model), ""]
+            named = f" ({model['key']})" if model.get("key") else ""
+            yield [f"  {model['model']}{named}", *_condition(model), ""]
 
 
-def _condition(place: JsonObject) -> list[str]:
+_SAID = {"closed": "well", "open": "stepped back"}
+"""A breaker's words say the opposite to who does not know breakers. The others, and those of `--json`, stay."""
+
+
+def _condition(place: JsonObject, off: str = "") -> list[str]:
     wait = place["retryInSeconds"]
-    cooling = not place["healthy"] and place["state"] in ("closed", "degraded")
+    cooling = wait > 0 and place["state"] != "open"
     return [
-        "cooling down" if cooling else place["state"],
+        off or ("cooling down" if cooling else _SAID.get(place["state"], place["state"])),
         place["reason"].replace("_", " "),
         _span(wait) if wait else "",
         f"{place['latencyMs']:,.0f} ms" if place["latencyMs"] else "",

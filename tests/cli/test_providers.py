@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from click import unstyle
 from click.testing import CliRunner
 
 from engine.cli import cli
@@ -55,6 +56,28 @@ async def test_with_a_gateway_and_after_it(tmp_path: Path, monkeypatch: pytest.M
         assert "second" not in told  # it has no key here
         code, told = await invoke("--url", "file:///etc/passwd", *where)
         assert (code, "not an address" in told) == (3, True)
+
+
+async def test_eighty_columns_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a narrow terminal no word is broken, and only names and limits give way; a breaker's words are said in ours."""
+    monkeypatch.setenv("STACKBILT_GATEWAY_KEY", KEY)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "a-maker/a-model-with-a-rather-long-name-2026-11-23"
+    async with Emulator(models={name: Model(), "m": Model()}) as one:
+        behind = Behind("first", one.url, ("openai-chat",), row={"wildcard": True})
+        asked = {"model": f"first/{name}", "messages": [{"role": "user", "content": "x"}]}
+        routes = {"routes": {"fallback_safe": ["requested"]}}
+        one.fail_next(Fault("503", times=9))
+        async with spine(policy(behind, **routes), env={"FIRST_KEY": one.key}, state=tmp_path) as gate:
+            for _ in range(3):
+                await gate.ask("openai-chat", asked)
+            told = unstyle((await invoke("--url", gate.url, "--state-dir", str(tmp_path), "--all"))[1])
+    lines = told.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("stepped back  overloaded" in line for line in lines)
+    for state in ("no key", "well", "off"):
+        assert any(line.rstrip().endswith("  " + state) for line in lines)
 
 
 async def test_another_gateways_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
