@@ -18,6 +18,7 @@ from engine.exchange import Answer, Exchange, Reply, Services
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.protocol import StreamEncoder, Tapped
 from engine.llm.stream import Failure, Finish, Progress, Start, StreamEvent
+from engine.stages.advice import advised
 from engine.stages.client_stream import STREAM_HEADERS, ClientStream
 from engine.stages.stage import Stage
 
@@ -46,6 +47,8 @@ class Encode(Stage):
         if answer is None:
             if stream is not None:
                 await stream.end()
+            if isinstance(exchange.error, ProviderError):
+                exchange.error.message = advised(exchange, services, exchange.error)
             exchange.reply = error_reply(exchange)
             exchange.reply.body = services.redactor.redact(exchange.reply.body)
         elif stream is None:
