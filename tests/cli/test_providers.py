@@ -75,7 +75,7 @@ async def test_eighty_columns_are_enough(tmp_path: Path, monkeypatch: pytest.Mon
             told = unstyle((await invoke("--url", gate.url, "--state-dir", str(tmp_path), "--all"))[1])
     lines = told.splitlines()
     assert max(map(len, lines)) <= 80
-    assert any("stepped back  overloaded" in line for line in lines)
+    assert any("stepped back   overloaded" in line for line in lines)
     for state in ("no key", "well", "off"):
         assert any(line.rstrip().endswith("  " + state) for line in lines)
 
