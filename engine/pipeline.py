@@ -63,9 +63,12 @@ class Pipeline:
             await self._record(last, exchange, services)
 
     async def _record(self, last: CompiledStep, exchange: Exchange, services: Services) -> None:
-        """The last step. The event is owed even when this task is being cancelled; a defect of its own costs the event alone."""
+        """The last step; a defect of its own costs the event alone.
+
+        The event is owed even when this task is being cancelled: `record` hands it over before it waits for anything.
+        """
         try:
-            await asyncio.shield(last.stage.run(exchange, services))
+            await last.stage.run(exchange, services)
         except Exception as error:  # noqa: BLE001 (the request boundary: the answer is there, and stays)
             services.log("defect", event_id=exchange.id, stage=last.id, kind=type(error).__name__, error=error)
 

@@ -1,7 +1,7 @@
 """An event fit to be kept and shown: what comes from outside (names, ids, a provider's words) without secrets and controls.
 
 Every text of the event is looked at, those of fields that are added later too. Nearly all events are clean, which one search
-over the joined texts tells.
+over the joined texts tells; and as they are names, the next event of a session has the same ones, and is not searched again.
 """
 
 from __future__ import annotations
@@ -34,26 +34,28 @@ def cleaned(event: Event, redactor: Redactor) -> Event:
         if value := getattr(event, name):
             _collect(value, found)
     text = " ".join(found)
-    data = text.encode("utf-8", "replace")
-    if text.isprintable() and redactor.redact(data) is data:
+    if text.isprintable() and redactor.clean(text):
         return event
     whole = json.dumps(_printable(event.to_json()), ensure_ascii=False, default=str).encode("utf-8", "replace")
     return Event.from_json(json.loads(redactor.redact(whole)))
 
 
 def _collect(value: Any, into: list[str]) -> None:
-    """Every text below `value`; facts are mostly numbers, which are passed over first."""
+    """Every text below `value`; facts are mostly numbers and what is empty, which are passed over first."""
     if isinstance(value, dict):
         for below in value.values():
             if below.__class__ is str:
                 into.append(below)
-            elif below.__class__ not in _PLAIN:
+            elif below and below.__class__ not in _PLAIN:
                 _collect(below, into)
     elif isinstance(value, str):
         into.append(value)
     elif isinstance(value, list | tuple):
         for below in value:
-            _collect(below, into)
+            if below.__class__ is str:
+                into.append(below)
+            else:
+                _collect(below, into)
     elif hasattr(value, "message"):
         into.append(value.message)
 

@@ -108,7 +108,7 @@ class Look:
     @property
     def head(self) -> int:
         """Segments before the conversation itself."""
-        return next((n for n, kind in enumerate(self.kinds) if kind == "message"), len(self.kinds))
+        return self.kinds.index("message") if "message" in self.kinds else len(self.kinds)
 
     def reaches(self, count: int, marks: Sequence[int], lookback: int) -> bool:
         """Whether a prefix of `count` segments is found from a breakpoint at the end of one of the segments `marks`."""
@@ -158,6 +158,8 @@ class Prefixes:
             common = _common(chain.digests, digests)
             if look.chain is None or common > look.common:
                 look.chain, look.common = chain, common
+                if common == len(digests):
+                    break
         marks = _sent(look, marking=marking, newest=marking and look.marked_head_only)
         for ref, entries in look.chain.entries.items() if look.chain else ():
             tokens = self._bridged(ref, entries, rules(ref), look, marks)

@@ -40,6 +40,9 @@ _BREAKS = (b"\n", b'"', b" ", b",", b";")
 
 _EXACT = "configured-key"
 
+_REMEMBERED = 256
+"""Clean texts that are remembered, about 1 kB each."""
+
 
 @dataclass(slots=True, frozen=True)
 class Found:
@@ -53,7 +56,7 @@ class Found:
 
 
 class Redactor:
-    """Finds and replaces secrets. Immutable, cheap to share; RE2 lets any number of threads search at once."""
+    """Finds and replaces secrets. What it finds never changes; RE2 lets any number of threads search at once."""
 
     def __init__(
         self, exact: Iterable[str] = (), *, salt: bytes = b"", rules: Sequence[Rule] | None = None, window: int = WINDOW
@@ -73,6 +76,7 @@ class Redactor:
                 self._words.Add(word)
                 self._owners.append(rank)
         self._words.Compile()
+        self._clean: set[str] = set()
         self._overlap = max((len(word) for rule in self._rules for word in rule.keywords), default=0)
 
     def knowing(self, *values: str) -> Redactor:
@@ -82,6 +86,7 @@ class Redactor:
             return self
         other = copy(self)
         other._exact = {**self._exact, **added}  # noqa: SLF001 (a copy of ours)
+        other._clean = set()  # noqa: SLF001
         return other
 
     def redact(self, data: bytes) -> bytes:
@@ -96,6 +101,18 @@ class Redactor:
         data = text.encode("utf-8", "surrogateescape")
         clean = self.redact(data)
         return text if clean is data else clean.decode("utf-8", "surrogateescape")
+
+    def clean(self, text: str) -> bool:
+        """Whether `text` holds no secret. For names, which a session says again with every request: those that are clean are remembered."""
+        if text in self._clean:
+            return True
+        data = text.encode("utf-8", "replace")
+        if self.redact(data) is not data:
+            return False
+        if len(self._clean) >= _REMEMBERED:
+            self._clean.clear()
+        self._clean.add(text)
+        return True
 
     def count(self, data: bytes) -> int:
         """How many different secrets stand in `data`."""
