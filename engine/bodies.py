@@ -14,9 +14,6 @@ from aiohttp import web
 
 from engine.llm.errors import ClientError
 
-HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("headers", dict)
-"""Where the request keeps what `lowered` gave."""
-
 GAP = 30.0
 """Seconds a body may pause."""
 

@@ -165,6 +165,8 @@ class Exchange:
     """The policy of this exchange; a reload does not touch it."""
     login: str = ""
     """Digest of `caller_credential`, empty without one."""
+    passed: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+    """What of `headers` goes on to a provider, by its protocol and `auth`."""
 
     shadow: Shadow | None = None
     """The policy that watches, if any."""

@@ -22,7 +22,7 @@ from engine.llm.returning import Seals
 from engine.memory.conversations import Memory
 from engine.pipeline import Pipeline, compile_pipeline
 from engine.policy.budgets import start_of
-from engine.policy.clients import identify
+from engine.policy.clients import ClientIdentity, identify
 from engine.policy.model import Policy
 from engine.protocols.registry import PROTOCOLS
 from engine.protocols.tool_checks import ToolCheckCache
@@ -231,17 +231,17 @@ class Gateway:
         responder: Responder,
         caller_credential: Mapping[str, str] | None = None,
         *,
-        project: str = "",
-        key: str = "",
+        identity: ClientIdentity | None = None,
+        passed: dict[tuple[str, str], Mapping[str, str]] | None = None,
     ) -> Exchange:
-        """A new exchange under the current policy. `headers` has names in lower case; `project` is what address or key say,
-        `key` the name of the key that let it in.
+        """A new exchange under the current policy. `headers` has names in lower case; `identity` is who sends them, `passed` what
+        of them goes on to providers, where that is known already.
         """
         services = self.services
         return Exchange(
             id=self._ids.new(),
             wire=wire,
-            identity=identify(headers, project=project, key=key),
+            identity=identity or identify(headers),
             headers=headers,
             raw=raw,
             started=services.monotonic(),
@@ -250,6 +250,7 @@ class Gateway:
             caller_credential=caller_credential or {},
             login=digest_of(*caller_credential.values()) if caller_credential else "",
             policy=self.loaded.policy,
+            passed={} if passed is None else passed,
             shadow=self.shadow,
         )
 

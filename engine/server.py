@@ -13,7 +13,8 @@ import orjson
 from aiohttp import web
 
 from engine import __version__
-from engine.bodies import HEADERS, lowered, read_body
+from engine.bodies import read_body
+from engine.callers import CALLER, Callers
 from engine.exchange import Exchange
 from engine.gateway import Gateway
 from engine.guard import Guard
@@ -65,13 +66,22 @@ class Server:
 
     def __init__(self, gateway: Gateway, guard: Guard, *, state: Path | None = None) -> None:
         self._gateway = gateway
-        self.guard = guard
+        self._callers = Callers(guard)
         self.patience: Patience | None = None
         """Set while the server listens."""
         self._inspection = Inspection(gateway)
         self._events = Events(gateway)
         self._draining = False
         self.state = state
+
+    @property
+    def guard(self) -> Guard:
+        """Who may come in."""
+        return self._callers.guard
+
+    @guard.setter
+    def guard(self, guard: Guard) -> None:
+        self._callers = Callers(guard)
 
     def application(self) -> web.Application:
         """The aiohttp application: the guard around everything, 404 in the right envelope for the rest."""
@@ -110,37 +120,43 @@ class Server:
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        wire = self._wire_of(request)
-        headers = request[HEADERS] = lowered(request)
+        callers = self._callers
+        caller = request[CALLER] = callers.of(request)
         try:
             if self.patience is not None:
                 self.patience.heard(request.protocol)
-            self.guard.admit(request.method, request.raw_path, headers)
+            callers.admit(request.method, request.raw_path, caller)
             return await handler(request)
         except GatewayError as error:
-            return _error(wire, error)
+            return self._error(request, error)
         except web.HTTPNotFound:
-            return _error(
-                wire, ClientError(f"no such path: {request.method} {request.path}", code="not_found", status=404)
+            return self._error(
+                request, ClientError(f"no such path: {request.method} {request.path}", code="not_found", status=404)
             )
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
-            return _error(
-                wire,
+            return self._error(
+                request,
                 ClientError(
                     f"{request.path} takes {allowed}, not {request.method}", code="method_not_allowed", status=405
                 ),
             )
         except web.HTTPException as error:
-            return _error(wire, ClientError(error.reason, code="bad_request", status=error.status))
+            return self._error(request, ClientError(error.reason, code="bad_request", status=error.status))
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 (the request boundary)
             self._gateway.services.log("defect", stage="server", kind=type(error).__name__, error=error)
-            return _error(wire, InternalError("the gateway failed; its log says where"))
+            return self._error(request, InternalError("the gateway failed; its log says where"))
         finally:
             if self.patience is not None:
                 self.patience.done(request.protocol)
+
+    def _error(self, request: web.Request, error: GatewayError) -> web.Response:
+        status, body, headers = self._wire_of(request).encode_error(error)
+        return web.Response(
+            status=status, body=orjson.dumps(body), headers={**headers, "content-type": "application/json"}
+        )
 
     def _wire_of(self, request: web.Request) -> WireProtocol:
         """The protocol whose clients use this path; Anthropic's clients show themselves by a header elsewhere."""
@@ -170,11 +186,16 @@ class Server:
     async def _exchange(self, request: web.Request, wire: WireProtocol) -> Exchange:
         limit = self._gateway.loaded.policy.settings.max_body_mib << 20
         raw = await read_body(request, limit)
-        headers = request[HEADERS]
-        credential = self.guard.caller_credential(headers)
-        key = self.guard.key_name(headers)
-        project = request.match_info.get("project", "") or key
-        return self._gateway.exchange(wire, headers, raw, HTTPResponder(request), credential, project=project, key=key)
+        caller = request[CALLER]
+        return self._gateway.exchange(
+            wire,
+            caller.headers,
+            raw,
+            HTTPResponder(request),
+            caller.credential,
+            identity=caller.identity(request.match_info.get("project", "")),
+            passed=caller.passed,
+        )
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         return json_response(list_models(self._gateway, self._wire_of(request)))
@@ -203,11 +224,6 @@ async def _finish(exchange: Exchange) -> web.StreamResponse:
         await responder.response.write(reply.body)
     await responder.response.write_eof()
     return responder.response
-
-
-def _error(wire: WireProtocol, error: GatewayError) -> web.Response:
-    status, body, headers = wire.encode_error(error)
-    return web.Response(status=status, body=orjson.dumps(body), headers={**headers, "content-type": "application/json"})
 
 
 async def listen(server: Server, host: str, port: int) -> tuple[web.AppRunner, int]:

@@ -9,7 +9,8 @@ from typing import Any
 from aiohttp import web
 
 from engine import __version__
-from engine.bodies import HEADERS, read_body
+from engine.bodies import read_body
+from engine.callers import CALLER
 from engine.gateway import Gateway, ReloadState, local
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
@@ -83,8 +84,7 @@ class Inspection:
         gateway = self._gateway
         raw = await read_body(request, gateway.loaded.policy.settings.max_body_mib << 20)
         wire = self._protocol(request, parse(raw))
-        headers = request[HEADERS]
-        exchange = gateway.exchange(wire, headers, raw, _NoResponder())
+        exchange = gateway.exchange(wire, request[CALLER].headers, raw, _NoResponder())
         await prepare(exchange, gateway.services)
         services = gateway.services
         availability = services.health.availability(exchange.policy, services.credentials, exchange.login)

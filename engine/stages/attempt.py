@@ -193,12 +193,16 @@ def _headers(
     provider, candidate = target.provider, record.candidate
     headers = {"user-agent": f"sbgw/{__version__}"}
     if candidate.preserve:
-        prefixes = _PASSED[wire.name]
-        headers |= {
-            name: value
-            for name, value in exchange.headers.items()
-            if name.startswith(prefixes) and (provider.auth == "client" or name not in _KEPT)
-        }
+        way = (wire.name, provider.auth)
+        passed = exchange.passed.get(way)
+        if passed is None:
+            prefixes, kept = _PASSED[wire.name], () if provider.auth == "client" else _KEPT
+            passed = exchange.passed[way] = {
+                name: value
+                for name, value in exchange.headers.items()
+                if name.startswith(prefixes) and name not in kept
+            }
+        headers |= passed
     headers |= target.quirks.headers
     headers["content-type"] = "application/json"
     headers["accept"] = (
