@@ -96,6 +96,10 @@ class Attempt:
     """SHA-256 of the body that went to the provider."""
     losses: tuple[str, ...] = ()
     """Loss codes that really happened in its translation, once it has answered."""
+    hedge: bool = False
+    """It began beside the one before it, which was slow."""
+    unhedged: str = ""
+    """Why nobody was asked beside it, though it was slow: `login attempts unfit budget`."""
 
 
 @dataclass(slots=True)

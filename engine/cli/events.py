@@ -251,7 +251,7 @@ def _row(event: Event) -> list[str]:
         _tools(event),
         money(event.total_usd),
         f"{event.latency_ms:,.0f}",
-        event.status + (f" ({event.error_class})" if event.error_class else ""),
+        " ".join(filter(None, (event.status, f"({event.error_class})" if event.error_class else "", hedged(event)))),
     ]
 
 
@@ -267,6 +267,11 @@ def amiss(event: Event) -> list[str]:
     """Calls of the answer that were repaired, and calls that fitted nothing; empty when there were none, or nobody checked."""
     counts = ((event.repaired_calls, "repaired"), (event.invalid_calls, "invalid"))
     return [f"{count} {word}" for count, word in counts if count]
+
+
+def hedged(event: Event) -> str:
+    """That two models were asked side by side; empty when they were not."""
+    return "(hedged)" if any(attempt.hedge for attempt in event.attempts) else ""
 
 
 def local(timestamp: str) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from engine.policy.explanation import Explanation
     from engine.policy.model import Policy
     from engine.providers.prices import PriceTable
-    from engine.store.event import Event
+    from engine.store.event import AttemptEvent, Event
 
 
 @click.command()
@@ -131,10 +131,7 @@ def _heading(subject: Subject) -> list[str]:
 
 def _served(event: Event) -> list[str]:
     """What became of it."""
-    tries = [
-        f"{a.provider}/{a.model}" + (f" failed ({a.meaning})" if a.meaning else f" answered in {a.latency_ms:,.0f} ms")
-        for a in event.attempts
-    ]
+    tries = [f"{a.provider}/{a.model}{_came_of(a)}" for a in event.attempts]
     tokens = [
         f"{count:,} {word}"
         for count, word in ((event.input_tokens, "tokens in"), (event.output_tokens, "out"))
@@ -143,6 +140,20 @@ def _served(event: Event) -> list[str]:
     calls = ", ".join(amiss(event))
     checked = [f"tool calls: {calls}"] if calls else []
     return [*map(safe, tries), *([", ".join(tokens)] if tokens else []), *checked, money(event.cost_usd), event.status]
+
+
+def _came_of(attempt: AttemptEvent) -> str:
+    """How an attempt began, if that was beside another, how it ended, and why nobody was asked beside it."""
+    from engine.store.event import LOST, UNHEDGED
+
+    beside = f", asked beside it at {attempt.started_ms:,.0f} ms," if attempt.hedge else ""
+    ended = (
+        f" answered in {attempt.latency_ms:,.0f} ms" if not attempt.meaning
+        else f" lost the race after {attempt.latency_ms:,.0f} ms" if attempt.meaning == LOST
+        else f" failed ({attempt.meaning})"
+    )  # fmt: skip
+    alone = f", not hedged: {UNHEDGED.get(attempt.unhedged, attempt.unhedged)}" if attempt.unhedged else ""
+    return beside + ended + alone
 
 
 def _json(subject: Subject, explained: Explanation, second: Explanation | None) -> dict[str, object]:

@@ -93,6 +93,8 @@ class Survey:
     """A session id found in the body (Claude Code's metadata, Codex's prompt_cache_key), empty if none."""
     user: str = ""
     previous_response: bool = False
+    stored: bool = False
+    """The provider is asked to keep the answer."""
     compaction: bool = False
     """The request asks for a summary of the conversation to go on with (a compaction call)."""
 

@@ -62,6 +62,8 @@ class Budget:
     thresholds: tuple[float, ...]
     """Shares of `usd`, rising."""
     span: Span
+    shadow: bool = False
+    """Counted, not obeyed."""
 
     @property
     def rule(self) -> str:

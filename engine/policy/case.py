@@ -111,6 +111,8 @@ class Case:
     override: str = ""
     canary: str = ""
     """Id of the canary that the session was drawn for."""
+    hedge_ms: int = 0
+    """After how long the next candidate is asked beside a slow one; 0 for never."""
     classified: bool = False
     denial: Denial | None = None
     hits: list[RuleHit] = field(default_factory=list)

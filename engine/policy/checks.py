@@ -192,6 +192,10 @@ _RULES: Mapping[str, Check] = {
         "No model of the route, or of its canary, can pass the rules under gate.require. The rules that are named read nothing of "
         "the request, so the outcome is the same every time: the route refuses everything, and a canary does nothing."
     ),
+    "route-hedge": _warning(
+        "A hedge can never ask a second candidate. It needs a route with two, `fallback.attempts` of two or more, and a time that "
+        "is over before `fallback.total_seconds`."
+    ),
     "canary-percent": _error(
         "A canary's share is finer than can be drawn. Sessions fall into 10,000 buckets, so a share has at most two decimals of a "
         "percent."

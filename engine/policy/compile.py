@@ -135,7 +135,16 @@ class _Compiler:
                 continue
             by, per = _words(values.get("by", [])), values.get("per", "")
             thresholds = tuple(sorted(float(share) for share in values.get("thresholds", THRESHOLDS)))
-            limits.budgets[name] = Budget(name, float(values["usd"]), tuple(by), per, when, thresholds, node.key_span)
+            limits.budgets[name] = Budget(
+                name,
+                float(values["usd"]),
+                tuple(by),
+                per,
+                when,
+                thresholds,
+                node.key_span,
+                _text(node, "mode") == "shadow",
+            )
         self._scope.budgets(nodes, partial=partial)
         return limits
 

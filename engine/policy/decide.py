@@ -70,4 +70,5 @@ def finish(case: Case) -> Decision:
         vars=case.facts["vars"],
         policy=case.policy.label,
         canary=case.canary,
+        hedge_ms=case.hedge_ms,
     )

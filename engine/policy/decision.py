@@ -76,6 +76,8 @@ class Decision:
     """`name@digest` of the policy that decided."""
     canary: str = ""
     """Id of the canary that the session was drawn for, whose candidates came first; empty when none."""
+    hedge_ms: int = 0
+    """Milliseconds after which the next candidate is asked beside one that has not begun to answer; 0 for never."""
 
     @property
     def chain(self) -> tuple[Candidate, ...]:

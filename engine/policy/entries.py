@@ -21,8 +21,8 @@ class EntryReader:
         self._catalogue = catalogue
 
     def route(self, name: str, node: Node, *, by: str = "") -> Route:
-        """A route from its list, or from a mapping with `use`, `order` and `canary`. `by`: the rule that brings it in."""
-        order, trial = node.get("order"), node.get("canary")
+        """A route from its list, or from a mapping with `use`, `order`, `canary` and `hedge`. `by`: the rule that brings it in."""
+        order, trial, after = node.get("order"), node.get("canary"), node.get("hedge", "after_ms")
         first, canary = self._canary(trial) if trial is not None else ((), None)
         entries = first + self._entries(node.get("use") if node.map else node, by)
         return Route(
@@ -31,6 +31,7 @@ class EntryReader:
             order=self._scope.expression(order, expect="double") if order is not None else None,
             conditional=tuple(n for n, entry in enumerate(entries) if entry.when is not None),
             canary=canary,
+            hedge_ms=int(after.plain()) if after is not None and not after.flawed else 0,
         )
 
     def _canary(self, node: Node) -> tuple[tuple[Entry, ...], Canary | None]:

@@ -18,6 +18,7 @@ from engine.policy.decide import begin, classify, finish, gate
 from engine.policy.decision import Candidate, Decision, Facts, Reason, RuleHit
 from engine.policy.explanation import Asked, Choice, Explanation, Loss, Part, Ruling, Told
 from engine.policy.expression import Expression
+from engine.policy.hedging import bound
 from engine.policy.model import DEFAULT_CLASS, DenyRule, Entry, KeepRule, Policy, Route, Rule
 from engine.policy.problems import Span
 
@@ -229,7 +230,7 @@ class _Teller:
         node = self.policy.resolved.root.get("routes", route.name)
         own = route.name == case.route_class
         span = (node.key_span if node.key else node.span) if node is not None else None
-        about = ("" if own else f"{case.route_class} has no route of its own", self._canary(route))
+        about = ("" if own else f"{case.route_class} has no route of its own", self._canary(route), self._hedge(route))
         return route, route.name, span, "; ".join(filter(None, about))
 
     def _canary(self, route: Route) -> str:
@@ -240,6 +241,15 @@ class _Teller:
         word = "goes first" if self.case.canary else "passes this session by"
         bucket = self.case.facts["session"]["bucket"]
         return f"canary {canary.id} {word}: {canary.percent:g} %, {canary.condition} ({bucket})"
+
+    def _hedge(self, route: Route) -> str:
+        """Whether the next candidate would be asked beside a slow one, and what speaks against it."""
+        if not route.hedge_ms:
+            return ""
+        tied = bound(self.case.facts["request"])
+        return (
+            f"not hedged, for one provider must have it all: {tied}" if tied else f"hedged after {route.hedge_ms:,} ms"
+        )
 
     def _entry(self, route: Route, number: int) -> Ruling:
         """A line of the route, and the models that it stands for."""

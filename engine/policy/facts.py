@@ -208,6 +208,7 @@ def _request(survey: Survey, context: FactContext, policy: FactPolicy) -> Facts:
         "compacted_by": list(context.compacted_by),
         "compaction": survey.compaction or context.identity.purpose == "compaction",
         "previous_response": survey.previous_response,
+        "stored": survey.stored,
         "purpose": purpose(survey, context.identity),
         "pinned_model": context.pinned_model,
         "pinned_class": context.pinned_class,

@@ -16,6 +16,7 @@ from engine.policy.decision import Denial, Facts, Reason, RuleHit
 from engine.policy.estimates import estimated
 from engine.policy.expression import evaluate
 from engine.policy.floor import DISABLED
+from engine.policy.hedging import bound
 from engine.policy.model import DEFAULT_CLASS, Canary, DenyRule, GateRules, Policy, RequireRule, Route
 from engine.policy.refusal import refuse_all
 
@@ -107,6 +108,8 @@ def _find(case: Case) -> list[Try]:
     route = case.route or policy.route(case.route_class)
     # A class without a route of its own is served like fallback_safe, its providers' models included.
     wanted = case.route_class if case.route is not None or case.route_class in policy.routes else DEFAULT_CLASS
+    if route.hedge_ms and not bound(facts["request"]):
+        case.hedge_ms = route.hedge_ms
     resolver = policy.resolver
     tries: list[Try] = []
     for option in resolver.options(route, wanted, facts["request"], _skipped(case, route)):

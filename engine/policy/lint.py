@@ -41,6 +41,7 @@ def lint(policy: Policy, *, today: date | None = None, sound: bool = True) -> li
     ]
     if sound:
         found += [*_classes(policy, root), *_emptied_routes(policy, root), *_unused(policy, root)]
+        found += _idle_hedges(policy, root)
     return found
 
 
@@ -171,6 +172,27 @@ def _emptied_routes(policy: Policy, root: Node) -> Iterator[Problem]:
             if models and all(failed) and at is not None:
                 message = f"no model of this {word} ever passes gate.require ({', '.join(dict.fromkeys(failed))})"
                 yield at.problem("compat-empties-route", message, level="warning", at_key=True)
+
+
+def _idle_hedges(policy: Policy, root: Node) -> Iterator[Problem]:
+    """Hedges that never ask anybody a second time."""
+    section = root.get("routes")
+    for name, route in policy.routes.items():
+        hedge = section.get(name, "hedge") if section is not None else None
+        if hedge is None or not route.hedge_ms:
+            continue
+        uses = {entry.use for entry in route.entries}
+        if len(uses) == 1 and not uses & set(ASKED_FOR):
+            why = "the route has one candidate"
+        elif policy.fallback.attempts == 1:
+            why = "fallback.attempts is 1"
+        elif route.hedge_ms >= policy.fallback.total_seconds * 1000:
+            why = f"fallback.total_seconds is {policy.fallback.total_seconds:g}"
+        else:
+            continue
+        yield hedge.problem(
+            "route-hedge", f"this hedge never asks a second candidate: {why}", level="warning", at_key=True
+        )
 
 
 def _is_static(rule: RequireRule) -> bool:

@@ -204,6 +204,8 @@ class Route:
     conditional: tuple[int, ...] = ()
     """Indexes of entries with a condition."""
     canary: Canary | None = None
+    hedge_ms: int = 0
+    """Milliseconds after which the next candidate is asked beside one that has not begun to answer; 0 for never."""
 
 
 @dataclass(slots=True, frozen=True, eq=False)

@@ -142,6 +142,13 @@ class Health:
             ward.breaker.released(outcome)
         self._stale.add(trial.place.provider)
 
+    def outrun(self, trial: Trial, waited_ms: float) -> None:
+        """It was given up after `waited_ms`, because another one, asked beside it, was faster: no failure, but it takes that long."""
+        trial.ok, trial.latency_ms = True, waited_ms
+        for ward in self._counted(trial.place):
+            ward.trials.append(trial)
+        self._stale.add(trial.place.provider)
+
     def _counted(self, place: Place) -> tuple[Ward, Ward]:
         """The places whose breakers an attempt counts on: the model's and the provider's."""
         return self._ward(place), self._ward(Place(place.provider))

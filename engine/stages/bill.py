@@ -5,7 +5,7 @@ Rules kept here:
 - Counts that were told are never mixed up with estimated ones: an event's token fields hold what the provider said, and
   `basis` says what the cost rests on. `usage`: all counts were told. `partial`: the answer broke off, the prompt's count was
   told. `sizes`: nothing was told, the prompt is estimated from its size and the answer from what came.
-- An attempt that we gave up on (time ran out, the client left) was under way at the provider and is paid for: its prompt is
+- An attempt that we gave up on (time ran out, the client left, another one was faster) was under way at the provider and is paid for: its prompt is
   counted, as an estimate, as wasted. So is an answer that came and was not taken (a tool call that fits nothing), as its
   provider counted it, or that broke off before it was passed on. What the provider refused, or failed at before it wrote
   anything, costs nothing.
@@ -23,10 +23,11 @@ from engine.llm.frozen import dataclass
 from engine.llm.messages import Usage
 from engine.llm.protocol import Tapped
 from engine.providers.prices import Cost, PriceTable
+from engine.store.event import LOST
 
 Basis = Literal["usage", "partial", "sizes", ""]
 
-_UNDER_WAY = frozenset({"timeout", "cancelled"})
+_UNDER_WAY = frozenset({"timeout", "cancelled", LOST})
 """How attempts end that we gave up on while the provider worked."""
 
 _BYTES_PER_TOKEN = 4
@@ -40,25 +41,30 @@ class Bill:
     """Of the answer."""
     basis: Basis = ""
     """What `cost` was counted by."""
-    wasted_usd: float | None = None
-    """Estimate for attempts that brought the client nothing."""
+    wasted: tuple[float | None, ...] = ()
+    """Estimate for each attempt, in order, that brought the client nothing; None for one that cost nothing, or nobody knows
+    what, and for the one that answered. Empty if there was no other."""
     requested_usd: float | None = None
     """What the answer would have cost on the model asked for; of a refused request, its estimate there."""
 
     @property
+    def wasted_usd(self) -> float | None:
+        """All of it; None when that is nothing, or unknown."""
+        known = [usd for usd in self.wasted if usd is not None]
+        return sum(known) if known else None
+
+    @property
     def total_usd(self) -> float | None:
         """Everything, as far as it is known; None when nothing is."""
-        usd = self.cost.usd if self.cost is not None else None
-        if self.wasted_usd is None:
-            return usd
-        return (usd or 0.0) + self.wasted_usd
+        usd, wasted = self.cost.usd if self.cost is not None else None, self.wasted_usd
+        return usd if wasted is None else (usd or 0.0) + wasted
 
 
 def bill(exchange: Exchange, prices: PriceTable) -> Bill:
     """The bill of a finished exchange. Pure but for the price table's memory."""
     answer, wasted = exchange.answer, _wasted(exchange, prices)
     if answer is None:
-        return Bill(wasted_usd=wasted, requested_usd=_avoided(exchange, prices))
+        return Bill(wasted=wasted, requested_usd=_avoided(exchange, prices))
     usage, basis = counted(exchange, answer)
     if exchange.cache_hit and exchange.saved is not None:
         usage = exchange.saved
@@ -93,13 +99,11 @@ def _by_sizes(exchange: Exchange, told: Usage, output: int) -> Usage:
     return replace(told, input_tokens=prompt, output_tokens=output)
 
 
-def _wasted(exchange: Exchange, prices: PriceTable) -> float | None:
-    found: float | None = None
-    for attempt in exchange.attempts:
-        usd = _given_up(exchange, prices, attempt) if attempt is not exchange.served else None
-        if usd is not None:
-            found = (found or 0.0) + usd
-    return found
+def _wasted(exchange: Exchange, prices: PriceTable) -> tuple[float | None, ...]:
+    served, attempts = exchange.served, exchange.attempts
+    if len(attempts) == 1 and served is not None:
+        return ()
+    return tuple(None if attempt is served else _given_up(exchange, prices, attempt) for attempt in attempts)
 
 
 def _given_up(exchange: Exchange, prices: PriceTable, attempt: Attempt) -> float | None:

@@ -22,6 +22,7 @@ class Choice(NamedTuple):
     place: Place
     wait: float = 0.0
     """Seconds until its row's limits have room."""
+    well: bool = True
 
 
 def choose(exchange: Exchange, services: Services, queue: Sequence[Candidate]) -> Choice:
@@ -36,7 +37,7 @@ def choose(exchange: Exchange, services: Services, queue: Sequence[Candidate]) -
         provider = exchange.policy.providers[candidate.provider]
         keys = keys_for(exchange, services, candidate)
         place, well = services.health.pick(provider.name, keys, candidate.model)
-        choice = Choice(at, place, services.limits.wait(provider, tokens))
+        choice = Choice(at, place, services.limits.wait(provider, tokens), well)
         if well and not choice.wait:
             return choice
         found.append(choice)

@@ -7,17 +7,17 @@ would do the same, with a whole new request. One deadline and one number of atte
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import ClassVar
 
 from engine.exchange import Attempt, Exchange, Services
-from engine.llm.errors import ClientError, PolicyError, ProviderError
+from engine.llm.errors import PolicyError, ProviderError
 from engine.llm.meanings import EFFECTS, TELLING
 from engine.llm.returning import refuses_state
 from engine.policy.decision import Candidate
-from engine.stages.attempt import attempt
-from engine.stages.choice import choose, other_key, prompt_tokens
+from engine.stages.booked import begin, carry_out, serve, spare
+from engine.stages.choice import Choice, choose, other_key
+from engine.stages.hedge import Failed, race
 from engine.stages.stage import Stage
 
 _PATIENCE = 5.0
@@ -36,108 +36,86 @@ class Dispatch(Stage):
         deadline = services.monotonic() + fallback.total_seconds
         failures: list[ProviderError] = []
         queue = list(exchange.decision.chain)
-        wait, retries, keys = 0.0, 0, 0
-        while queue and len(exchange.attempts) < fallback.attempts + len(exchange.bare) + keys:
+        wait, retries, keys, over = 0.0, 0, 0, False
+        while queue and not over and len(exchange.attempts) < (most := fallback.attempts + len(exchange.bare) + keys):
             if wait:
                 await services.sleep(wait)
-            candidate, error = await self._next(exchange, services, queue, wait, deadline)
-            if error is None:
+            failed = await self._ask(exchange, services, queue, waited=wait, deadline=deadline, most=most)
+            if not failed:
                 return None
-            failures.append(error)
-            if refuses_state(error) and candidate.ref not in exchange.bare:
-                # Reasoning of another provider, sent unknowingly: the rest of the request is sound.
-                exchange.bare.add(candidate.ref)
-                queue.insert(0, candidate)
-                wait = 0.0
-                continue
-            effect = EFFECTS[error.meaning]
-            if effect.other_key and other_key(exchange, services, candidate) and services.monotonic() < deadline:
-                queue.insert(0, candidate)
-                wait, keys = 0.0, keys + 1
-                continue
-            if effect.other == "none" or error.meaning not in fallback.on:
-                break
-            if effect.other == "larger":
-                window = exchange.policy.model(candidate.ref).context
-                queue = [c for c in queue if exchange.policy.model(c.ref).context > window]
             wait = 0.0
-            if not queue and _again(error):
-                wait = _pause(error, retries, services)
-                if services.monotonic() + wait < deadline and _may_retry(exchange, services, candidate, wait, retries):
-                    retries += 1
-                    queue = [candidate]
-            if services.monotonic() >= deadline:
-                break
+            for candidate, error in failed:
+                failures.append(error)
+                if refuses_state(error) and candidate.ref not in exchange.bare:
+                    # Reasoning of another provider, sent unknowingly: the rest of the request is sound.
+                    exchange.bare.add(candidate.ref)
+                    queue.insert(0, candidate)
+                    continue
+                effect = EFFECTS[error.meaning]
+                if effect.other_key and other_key(exchange, services, candidate) and services.monotonic() < deadline:
+                    queue.insert(0, candidate)
+                    keys += 1
+                    continue
+                if effect.other == "none" or error.meaning not in fallback.on:
+                    over = True
+                    break
+                if effect.other == "larger":
+                    window = exchange.policy.model(candidate.ref).context
+                    queue = [c for c in queue if exchange.policy.model(c.ref).context > window]
+                if not queue and _again(error):
+                    wait = _pause(error, retries, services)
+                    if services.monotonic() + wait < deadline and _may_retry(
+                        exchange, services, candidate, wait, retries
+                    ):
+                        retries += 1
+                        queue = [candidate]
+                over = services.monotonic() >= deadline
         if not failures:
             raise PolicyError("no model is left to serve this request", code="no_candidate", status=503)
         raise _most_telling(failures)
 
-    async def _next(
-        self, exchange: Exchange, services: Services, queue: list[Candidate], waited: float, deadline: float
-    ) -> tuple[Candidate, ProviderError | None]:
-        """One attempt, at the first of `queue` that is fit for one now, which leaves it; recorded. No error: it answers."""
-        at, place, full = choose(exchange, services, queue)
-        candidate, passed_over = queue[at], tuple(earlier.ref for earlier in queue[:at])
-        began = services.monotonic()
-        record = Attempt(candidate, started_ms=(began - exchange.started) * 1000, waited_ms=waited * 1000)
-        exchange.attempts.append(record)
-        if full:
-            queue.clear()
-            error = ProviderError(
-                f"the limit that the policy sets for '{candidate.provider}' is reached", meaning="rate_limit",
-                retry_after=full, provider=candidate.provider,
-            )  # fmt: skip
-            record.meaning, record.message = error.meaning, error.message
-            return candidate, error
-        del queue[at]
-        record.passed_over = passed_over
-        provider = exchange.policy.providers[candidate.provider]
-        trial = record.trial = services.health.begin(place)
-        record.key = services.credentials.label(provider, place.key)
-        record.taken = services.limits.take(provider, prompt_tokens(exchange))
-        if all(earlier.candidate.provider != provider.name for earlier in exchange.attempts[:-1]):
-            services.retries.asked(provider, began)
+    async def _ask(
+        self,
+        exchange: Exchange,
+        services: Services,
+        queue: list[Candidate],
+        *,
+        waited: float,
+        deadline: float,
+        most: int,
+    ) -> list[Failed]:
+        """Ask the first of `queue` that is fit for it, which leaves it; who failed, nobody once there is an answer.
+
+        Where the route is hedged, the next one as well, if the first is slow; `most` attempts in all.
+        """
+        assert exchange.decision is not None
+        choice = choose(exchange, services, queue)
+        if choice.wait:
+            return [_full(exchange, services, queue, choice, waited)]
+        record = begin(exchange, services, queue, choice, waited=waited)
+        if exchange.decision.hedge_ms and queue and not any(earlier.hedge for earlier in exchange.attempts):
+            return await race(exchange, services, record, queue, deadline=deadline, most=most)
         try:
-            exchange.answer = await attempt(
-                exchange, services, candidate, record, left=deadline - began, spare=_spare(exchange, queue)
-            )
+            answer = await carry_out(exchange, services, record, deadline=deadline, spare=spare(exchange, queue))
         except ProviderError as error:
-            services.redactor.scrub(error, *exchange.logins)
-            record.latency_ms = (services.monotonic() - began) * 1000
-            record.meaning, record.message = error.meaning, error.message
-            record.status = record.status or (error.status if error.body else 0)
-            error.provider = candidate.provider
-            services.health.failed(trial, error)
-            if error.meaning == "authentication":  # nobody would see it while another provider answers
-                services.log(
-                    "credential_refused", provider=candidate.provider, key=record.key, login=bool(exchange.login)
-                )
-            services.limits.settle(record.taken, 0)
-            return candidate, error
-        except BaseException as error:
-            record.latency_ms = (services.monotonic() - began) * 1000
-            record.meaning = _outcome(error)
-            services.health.left(trial)
-            raise
-        exchange.served = record
-        now = services.monotonic()
-        record.latency_ms = (now - began) * 1000
-        exchange.first_event_ms = (now - exchange.started) * 1000
-        services.health.answered(trial, record.first_event_ms)
-        return candidate, None
+            return [(record.candidate, error)]
+        serve(exchange, services, record, answer)
+        return []
 
 
-def _spare(exchange: Exchange, queue: list[Candidate]) -> bool:
-    """Whether an answer that an agent could not use may be given up for another candidate's."""
-    fallback = exchange.policy.fallback
-    return bool(queue) and len(exchange.attempts) < fallback.attempts and "incompatible" in fallback.on
-
-
-def _outcome(error: BaseException) -> str:
-    """The meaning of an attempt that ended otherwise than by its provider's failure."""
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled"
-    return "invalid_request" if isinstance(error, ClientError) else "defect"
+def _full(exchange: Exchange, services: Services, queue: list[Candidate], choice: Choice, waited: float) -> Failed:
+    """Nobody of `queue`, which ends then, has room in its row's limits: the failure of the one that has it soonest."""
+    candidate = queue[choice.at]
+    queue.clear()
+    error = ProviderError(
+        f"the limit that the policy sets for '{candidate.provider}' is reached", meaning="rate_limit",
+        retry_after=choice.wait, provider=candidate.provider,
+    )  # fmt: skip
+    started = (services.monotonic() - exchange.started) * 1000
+    exchange.attempts.append(
+        Attempt(candidate, started, waited_ms=waited * 1000, meaning=error.meaning, message=error.message)
+    )
+    return candidate, error
 
 
 def _again(error: ProviderError) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 from engine import __version__
@@ -136,7 +137,10 @@ def event_of(exchange: Exchange, now: float) -> Event:
         availability=availability_json(exchange.case.availability) if exchange.case else {},
         path=tuple(exchange.path),
         losses=served.losses if served else (),
-        attempts=tuple(_attempt(attempt, answered=attempt is served) for attempt in exchange.attempts),
+        attempts=tuple(
+            _attempt(attempt, answered=attempt is served, wasted=usd)
+            for attempt, usd in zip_longest(exchange.attempts, owed.wasted)
+        ),
         stop_reason=tapped.stop or "",
         repaired_calls=exchange.calls.repaired if exchange.calls else None,
         invalid_calls=exchange.calls.invalid if exchange.calls else None,
@@ -179,7 +183,7 @@ def _error_class(exchange: Exchange) -> str:
     return exchange.error.code if exchange.error is not None else ""
 
 
-def _attempt(attempt: Attempt, *, answered: bool) -> AttemptEvent:
+def _attempt(attempt: Attempt, *, answered: bool, wasted: float | None) -> AttemptEvent:
     candidate = attempt.candidate
     return AttemptEvent(
         provider=candidate.provider,
@@ -197,6 +201,9 @@ def _attempt(attempt: Attempt, *, answered: bool) -> AttemptEvent:
         hints=attempt.hints,
         key=attempt.key,
         answered=answered,
+        wasted_usd=wasted,
+        hedge=attempt.hedge,
+        unhedged=attempt.unhedged,
     )
 
 

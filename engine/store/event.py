@@ -29,6 +29,14 @@ left; `interrupted` when the gateway ended (or was killed) before the answer did
 LOST = "lost"
 """Meaning of an attempt that was given up because another, under way beside it, had begun to answer."""
 
+UNHEDGED: Mapping[str, str] = {
+    "login": "the caller's own login is with it",
+    "attempts": "no attempt was left",
+    "unfit": "nobody else was well and within limits",
+    "budget": "a budget had too little left",
+}
+"""Why nobody was asked beside a slow attempt, in words."""
+
 
 @dataclass(slots=True, frozen=True)
 class AttemptEvent:
@@ -58,6 +66,12 @@ class AttemptEvent:
     """The variable that held the key, of a provider that has several."""
     answered: bool = False
     """Its answer is the client's. Older events do not tell: there it was always the last (`Event.answered_by`)."""
+    wasted_usd: float | None = None
+    """Estimate of what it cost without answering; what the answer cost is the event's."""
+    hedge: bool = False
+    """It began beside the one before it, which had not begun to answer in the time that the route sets."""
+    unhedged: str = ""
+    """Why none began beside it, though it had not begun to answer by then: `login attempts unfit budget`."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -259,6 +273,8 @@ def decision_json(decision: Decision) -> JsonObject:
         out["classRule"] = decision.class_rule
     if decision.canary:
         out["canary"] = decision.canary
+    if decision.hedge_ms:
+        out["hedgeMs"] = decision.hedge_ms
     if decision.hits:
         out["hits"] = [_hit_json(hit) for hit in decision.hits]
     if decision.vars:

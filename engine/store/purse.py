@@ -125,6 +125,23 @@ class Purses:
         self.version += 1
         return Hold(usd, tuple(taken))
 
+    def extend(self, hold: Hold, usd: float) -> bool:
+        """Set `usd` more aside for the same request, if every pot of it that is enforced has that left, and something at all.
+
+        False when not, and nothing has been taken.
+        """
+        purses = [(budget, self._pots.get(pot)) for budget, pot in hold.pots]
+        for budget, purse in purses:
+            left = budget.usd - purse.spent - purse.reserved if purse is not None else 0.0
+            if not budget.shadow and (left < _CENT_OF_A_CENT or left < usd):
+                return False
+        for _, purse in purses:
+            if purse is not None:
+                purse.reserved += usd
+        hold.usd += usd
+        self.version += 1
+        return True
+
     def settle(self, hold: Hold, usd: float | None, *, asked: bool = True) -> tuple[Crossing, ...]:
         """Give back what `hold` reserved and count what the request really cost; None is unknown, if a model was `asked`.
 

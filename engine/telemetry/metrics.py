@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.store.event import Event
+from engine.store.event import LOST, Event
 from engine.telemetry.money import Money
 from engine.telemetry.series import Bounded, Counter, Histogram, Labels, gauge
 
@@ -49,6 +49,10 @@ _COUNTERS: Mapping[str, tuple[str, str, Labels]] = {
     "fallbacks": (
         "sbgw_fallbacks_total", "Moves from one model's provider to the next.", ("from_provider", "to_provider")
     ),
+    "hedges": (
+        "sbgw_hedges_total", "Tries begun beside a slow one, by provider and outcome: won, lost, failed, left.",
+        ("provider", "outcome"),
+    ),
     "errors": ("sbgw_errors_total", "Requests that failed, by error class.", ("protocol", "error_class")),
     "losses": ("sbgw_losses_total", "What translations lost, by loss code.", ("code",)),
     "calls": (
@@ -66,6 +70,9 @@ _COUNTERS: Mapping[str, tuple[str, str, Labels]] = {
     ),
 }  # fmt: skip
 """What is counted: its name here → its name for others, its help, its labels."""
+
+_ENDED = {LOST: "lost", "cancelled": "left"}
+"""Meaning of an attempt beside another that did not answer → its outcome, if that is not that it failed."""
 
 _TIMES: Mapping[str, tuple[str, str, tuple[float, ...]]] = {
     "duration": ("sbgw_request_duration_seconds", "From a request's start to the end of its answer.", SECONDS),
@@ -140,7 +147,10 @@ class Metrics:
         for attempt in event.attempts:
             provider = self._name(attempt.provider)
             count["attempts"].add((provider, self._name(attempt.meaning or "ok")))
-            if before == (attempt.provider, attempt.model):
+            if attempt.hedge:
+                won, ended = attempt.answered, _ENDED.get(attempt.meaning, "failed")
+                count["hedges"].add((provider, "won" if won else ended))
+            elif before == (attempt.provider, attempt.model):
                 count["retries"].add((provider,))
             elif before is not None:
                 count["fallbacks"].add((self._name(before[0]), provider))

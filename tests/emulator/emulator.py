@@ -70,6 +70,8 @@ class Emulator:
     """Seconds between frames of a stream."""
     cut: int = 0
     """Bytes per write; 0 writes frame by frame. Odd cuts show whether a reader joins what belongs together."""
+    hold: asyncio.Event | None = None
+    """No answer begins before it is set."""
     port: int = 0
     requests: list[Received] = field(default_factory=list, init=False)
     surprises: list[str] = field(default_factory=list, init=False)
@@ -176,6 +178,8 @@ class Emulator:
         self.surprises.extend(text for text in reply.complaints if text not in self.surprises)
         fault = self._fault(wire.name, seen.step)
         seen.verdict = f"fault: {fault.kind}" if fault else "ok"
+        if self.hold is not None:
+            await self.hold.wait()
         return await delivery.send(reply, fault)
 
     def _fault(self, wire: str, step: int) -> Fault | None:

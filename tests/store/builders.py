@@ -27,6 +27,7 @@ def full(number: int = 0) -> Event:
     attempt = AttemptEvent(
         provider="groq", model="llama", protocol="openai-chat", preserve=True, started_ms=1.5, latency_ms=20.25,
         first_event_ms=12.5, status=429, meaning="rate_limit", message="the provider asks to wait", waited_ms=3.0,
+        wasted_usd=0.125, unhedged="budget",
     )  # fmt: skip
     candidate = {
         "ref": "groq/llama",
@@ -45,7 +46,7 @@ def full(number: int = 0) -> Event:
         http_status=200, class_rule="r-1", facts={"request": {"tools": 3}}, decision=decision,
         availability={"noKey": ["openai"], "cooling": ["groq"], "latencyMs": {"groq": 812.5}, "errorRate": {"groq": 0.1}},
         path=("decode", "classify", "gate", "cache", "dispatch", "encode"), losses=("top_k",),
-        attempts=(attempt, AttemptEvent("groq", "llama", "openai-chat", answered=True)), policy="mine@12", cache_write_tokens=7,
+        attempts=(attempt, AttemptEvent("groq", "llama", "openai-chat", answered=True, hedge=True)), policy="mine@12", cache_write_tokens=7,
         reasoning_tokens=8, cost_reported_usd=0.5, cost_provenance="provider", price_table="prices 1",
         cost_basis="usage", wasted_usd=0.125, key_name="shop", budgets=("day", "team"), budget_thresholds=("day:0.8",), requested_usd=0.75,
         repaired_calls=1, invalid_calls=2,

@@ -185,6 +185,7 @@ def test_decision_json_knows_every_field() -> None:
         {"v": 1},
         "p@1",
         "c",
+        1500,
     )
     data = decision_json(decision)
     assert {_snake(key) for key in data} == {f.name for f in fields(Decision)}

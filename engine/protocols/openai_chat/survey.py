@@ -56,6 +56,7 @@ def _parameters(body: JsonObject, found: Survey) -> None:
         requires.add("stop.form")
     if (tier := body.get("service_tier")) is not None and tier not in PLAIN_TIERS:
         requires.add("service_tier")
+    found.stored = body.get("store") is True
     if isinstance(key := body.get("prompt_cache_key"), str):
         found.session = key
     user = body.get("user") or body.get("safety_identifier")

@@ -64,6 +64,7 @@ def _fields(found: Survey, body: JsonObject) -> None:
     if isinstance(instructions := body.get("instructions"), str):
         found.system_bytes = len(instructions)
     found.previous_response = "previous_response" in requires
+    found.stored = body.get("store") is not False
     if isinstance(reasoning := body.get("reasoning"), dict) and isinstance(effort := reasoning.get("effort"), str):
         found.effort = effort
         found.thinking = effort not in ("", "none")
