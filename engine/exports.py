@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -30,11 +31,42 @@ TIMEOUTS = Timeouts(connect=3.0, first_event=10.0, idle=10.0, total=20.0)
 
 MAX_LISTENERS = 32
 LISTENER_BACKLOG = 1_000
-"""Events that wait for a listener; one that is slower than that misses some."""
-
-Listener = asyncio.Queue[Event | None]
+"""Events that wait for a listener; one that is slower than that misses the oldest of them."""
 
 Post = Callable[[str, Mapping[str, str], bytes], Awaitable[None]]
+
+
+class Listener:
+    """Takes each finished event for somebody who may be slow."""
+
+    def __init__(self) -> None:
+        self.missed = 0
+        """Events that were dropped since somebody last set this to 0."""
+        self._waiting: deque[Event] = deque()
+        self._some = asyncio.Event()
+        self._ended = False
+
+    def tell(self, event: Event) -> None:
+        """A request has ended. Never waits."""
+        if len(self._waiting) >= LISTENER_BACKLOG:
+            self._waiting.popleft()
+            self.missed += 1
+        self._waiting.append(event)
+        self._some.set()
+
+    def end(self) -> None:
+        """There will be no more, and what waits is not told."""
+        self._ended = True
+        self._some.set()
+
+    async def next(self) -> Event | None:
+        """The next event, as soon as there is one; None at the end."""
+        while not self._ended:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._some.clear()
+            await self._some.wait()
+        return None
 
 
 class Exports:
@@ -64,31 +96,25 @@ class Exports:
         """A request has ended. Never waits, never raises."""
         for courier in self.couriers:
             courier.take(event)
-        for queue in self._listeners:
-            with suppress(asyncio.QueueFull):
-                queue.put_nowait(event)
+        for listener in self._listeners:
+            listener.tell(event)
 
     def listen(self) -> Listener | None:
-        """A queue of all events from now on; None when there are too many listeners. Hand it back with `leave`.
-
-        None in the queue: the gateway ends.
-        """
+        """Somebody who is told of all events from now on; None when there are too many. Hand it back with `leave`."""
         if len(self._listeners) >= MAX_LISTENERS:
             return None
-        queue: Listener = asyncio.Queue(LISTENER_BACKLOG)
-        self._listeners.add(queue)
-        return queue
+        listener = Listener()
+        self._listeners.add(listener)
+        return listener
 
-    def leave(self, queue: Listener) -> None:
+    def leave(self, listener: Listener) -> None:
         """The listener has gone."""
-        self._listeners.discard(queue)
+        self._listeners.discard(listener)
 
     def hang_up(self) -> None:
         """Tell all listeners that there will be no more."""
-        for queue in self._listeners:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(None)
+        for listener in self._listeners:
+            listener.end()
 
     def state(self) -> list[dict[str, Any]]:
         """How each export fares, for `/metrics`."""

@@ -21,6 +21,7 @@ from engine.guard import Guard
 from engine.llm.errors import ClientError, GatewayError, InternalError
 from engine.llm.protocol import WireProtocol
 from engine.patience import Patience
+from engine.routes.event_stream import EventStream
 from engine.routes.events import Events
 from engine.routes.inspection import Inspection
 from engine.routes.models import list_models, one_model
@@ -71,6 +72,7 @@ class Server:
         """Set while the server listens."""
         self._inspection = Inspection(gateway)
         self._events = Events(gateway)
+        self._stream = EventStream(gateway)
         self._draining = False
         self.state = state
 
@@ -106,7 +108,7 @@ class Server:
         app.router.add_get("/providers", self._inspection.providers)
         app.router.add_get("/budgets", self._inspection.budgets)
         app.router.add_get("/events/recent", self._events.recent)
-        app.router.add_get("/events/stream", self._events.stream)
+        app.router.add_get("/events/stream", self._stream.serve)
         app.router.add_get("/events/violations", self._events.violations)
         app.router.add_get("/events/{id}", self._events.event)
         app.router.add_get("/sessions", self._events.sessions)

@@ -1,42 +1,34 @@
-"""Records over HTTP: lists with filters, one in full, a live stream, sessions, violations."""
+"""Records over HTTP: lists with filters, one in full, sessions, violations."""
 
 from __future__ import annotations
 
-import asyncio
 from asyncio import to_thread
 from collections.abc import Mapping
 from datetime import datetime
 from typing import get_args
 
-import orjson
 from aiohttp import web
 
 from engine.explained import with_explanation
-from engine.exports import Listener
 from engine.gateway import Gateway
-from engine.llm.errors import ClientError, GatewayError
+from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
+from engine.policy.violations import Kind
 from engine.routes.reply import json_response
-from engine.store.event import Event, Status
+from engine.store.event import Status
 from engine.store.moments import moment
 from engine.store.rows import Filter
-from engine.store.sums import violation_events, workflow_step
+from engine.store.sums import workflow_step
 
 MAX_RECENT = 1000
-HEARTBEAT = 15.0
-"""Quiet seconds after which a stream says that it is alive, and finds out whether its listener is."""
-
 _FIELDS: Mapping[str, str] = {
     "session": "session", "client": "client", "agent": "agent", "project": "project", "class": "route_class",
     "provider": "provider", "model": "model",
 }  # fmt: skip
 """Query parameter → field of the filter."""
 
-
-class Busy(GatewayError):
-    status = 503
-    code = "too_many_listeners"
-    retryable = True
+FILTERS = (*_FIELDS, "status", "since", "until")
+"""Query parameters that choose events."""
 
 
 class Events:
@@ -47,8 +39,9 @@ class Events:
 
     async def recent(self, request: web.Request) -> web.StreamResponse:
         """`GET /events/recent?limit=50&status=error&project=…&since=1h`: the newest events first."""
-        where = filter_of(request.query, self._gateway.services.now())
-        events = await to_thread(self._gateway.services.ledger.recent, limit_of(request.query), where)
+        asked = known(request.query, "limit", *FILTERS)
+        where = filter_of(asked, self._gateway.services.now())
+        events = await to_thread(self._gateway.services.ledger.recent, limit_of(asked), where)
         return json_response({"events": [event.to_json() for event in events]})
 
     async def event(self, request: web.Request) -> web.StreamResponse:
@@ -62,64 +55,35 @@ class Events:
 
     async def violations(self, request: web.Request) -> web.StreamResponse:
         """`GET /events/violations?kind=denied&rule=…`: rules that were broken, each an event of its own, newest first."""
-        limit, asked = limit_of(request.query), request.query
-        ledger = self._gateway.services.ledger
-        found = await to_thread(ledger.violations, limit, kind=asked.get("kind"), rule=asked.get("rule"))
+        asked = known(request.query, "limit", "kind", "rule")
+        limit, kind = limit_of(asked), asked.get("kind")
+        if kind is not None and kind not in get_args(Kind):
+            raise ClientError(f"kind must be one of {', '.join(get_args(Kind))}", field="kind")
+        found = await to_thread(self._gateway.services.ledger.violations, limit, kind=kind, rule=asked.get("rule"))
         return json_response({"violations": found})
 
     async def sessions(self, request: web.Request) -> web.StreamResponse:
         """`GET /sessions?project=…`: sums by session, the one with the newest request first."""
-        limit, project = limit_of(request.query), request.query.get("project")
+        asked = known(request.query, "limit", "project")
+        limit, project = limit_of(asked), asked.get("project")
         found = await to_thread(self._gateway.services.ledger.sessions, limit, project=project)
         return json_response({"sessions": [one.to_json() for one in found]})
 
     async def session(self, request: web.Request) -> web.StreamResponse:
         """`GET /sessions/{id}`: the requests of one session, oldest first, as its agents' workflow."""
-        name = request.match_info["id"]
-        found = await to_thread(self._gateway.services.ledger.recent, limit_of(request.query), Filter(session=name))
+        name, limit = request.match_info["id"], limit_of(known(request.query, "limit"))
+        found = await to_thread(self._gateway.services.ledger.recent, limit, Filter(session=name))
         if not found:
             raise ClientError("no session has that id", code="not_found", status=404)
         return json_response({"session": name, "requests": [workflow_step(event) for event in reversed(found)]})
 
-    async def stream(self, request: web.Request) -> web.StreamResponse:
-        """`GET /events/stream`: server-sent events, `request` for each finished one and `violation` for each broken rule, from
-        now on. Takes the filters of `/events/recent`.
-        """
-        where = filter_of(request.query, self._gateway.services.now())
-        exports = self._gateway.services.exports
-        queue = exports.listen()
-        if queue is None:
-            raise Busy("too many listen already; close one of the streams")
-        try:
-            response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-store"})
-            await response.prepare(request)
-            await response.write(b": from now on\n\n")
-            while (event := await _next(queue)) is not None:
-                data = _frames(event) if isinstance(event, Event) and where.matches(event) else b""
-                if data or not isinstance(event, Event):
-                    await response.write(data or b": alive\n\n")
-            await response.write_eof()
-        except ConnectionError:
-            pass
-        finally:
-            exports.leave(queue)
-        return response
 
-
-async def _next(queue: Listener) -> Event | bool | None:
-    """The next event; True when it is time for a sign of life, None when the gateway ends."""
-    try:
-        async with asyncio.timeout(HEARTBEAT):
-            return await queue.get()
-    except TimeoutError:
-        return True
-
-
-def _frames(event: Event) -> bytes:
-    out = b"event: request\nid: %b\ndata: %b\n\n" % (event.id.encode(), orjson.dumps(event.to_json(), default=str))
-    for said in violation_events(event):
-        out += b"event: violation\nid: %b\ndata: %b\n\n" % (said["id"].encode(), orjson.dumps(said))
-    return out
+def known(query: Mapping[str, str], *names: str) -> Mapping[str, str]:
+    """`query`, all of whose parameters are among `names`: a filter with a slip in its name would want everything. Raises ClientError."""
+    for name in query:
+        if name not in names:
+            raise ClientError(f"no parameter '{name}'; there are: {', '.join(names)}", field=name)
+    return query
 
 
 def limit_of(query: Mapping[str, str]) -> int:

@@ -1,16 +1,12 @@
-"""Records over HTTP: filters, the stream, sessions with their workflow, violations."""
+"""Records over HTTP: filters, sessions with their workflow, violations."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
-import orjson
 import pytest
 
-from engine.routes import events as module
 from tests.emulator import Emulator
 from tests.emulator.models import Model
 from tests.spine import KEY, Behind, Spine, policy, spine
@@ -64,7 +60,7 @@ async def test_filters(gate: Spine, query: str, wanted: list[int]) -> None:
     ("query", "said"),
     [
         ("limit=0", "limit must"), ("limit=x", "limit must"), ("limit=1001", "limit must"), ("status=fine", "status must"),
-        ("since=yesterday", "'yesterday' is no time"), ("until=1y", "'1y' is no time"),
+        ("projct=a", "no parameter 'projct'; there are: limit, session"), ("since=yesterday", "'yesterday' is no time"), ("until=1y", "'1y' is no time"),
     ],
 )  # fmt: skip
 async def test_wrong_parameters_are_named(gate: Spine, query: str, said: str) -> None:
@@ -79,6 +75,8 @@ async def test_violations(gate: Spine) -> None:
     [said] = (await gate.send("GET", "/events/violations?kind=denied")).json["violations"]
     assert (said["eventId"], said["rule"], said["tags"], said["project"]) == (ids[1], "no-x", ["t"], "x")
     assert (await gate.send("GET", "/events/violations?rule=other")).json == {"violations": []}
+    answer = await gate.send("GET", "/events/violations?kind=refused")
+    assert (answer.status, "kind must be one of denied" in answer.body.decode()) == (400, True)
     metrics = (await gate.send("GET", "/metrics")).body.decode()
     assert 'sbgw_policy_violations_total{kind="denied",rule="no-x"} 1' in metrics
 
@@ -105,47 +103,6 @@ async def test_sessions_and_their_workflow(gate: Spine) -> None:
     )
     assert b"canary" not in answer.body
     assert (await gate.send("GET", "/sessions/nobody")).status == 404
-
-
-async def test_the_stream(gate: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Finished requests and broken rules come as they happen, by the filters; quiet times have signs of life."""
-    monkeypatch.setattr(module, "HEARTBEAT", 0.05)
-    async with aiohttp.ClientSession(headers={"x-sbgw-key": KEY}) as session:
-        async with session.get(f"{gate.url}/events/stream?project=x") as stream:
-            assert stream.headers["content-type"].startswith("text/event-stream")
-            await stream.content.readuntil(b"from now on\n\n")
-            ids = await ask(gate, "a", "x")
-            seen = b""
-            while b"event: violation" not in seen or not seen.endswith(b": alive\n\n"):
-                seen += await asyncio.wait_for(stream.content.readuntil(b"\n\n"), 10)
-    frames = [frame for frame in seen.decode().split("\n\n") if frame and not frame.startswith(":")]
-    told = [(frame.split("\n")[0], orjson.loads(frame.partition("data: ")[2])) for frame in frames]
-    assert [(name, data.get("eventId", data["id"])) for name, data in told] == [
-        ("event: request", ids[1]), ("event: violation", ids[1]),
-    ]  # fmt: skip
-
-
-async def test_the_stream_ends_with_the_gateway(gate: Spine) -> None:
-    """A listener does not hold up the end, and a listener that leaves is forgotten."""
-    exports = gate.gateway.services.exports
-    async with aiohttp.ClientSession(headers={"x-sbgw-key": KEY}) as session:
-        async with session.get(f"{gate.url}/events/stream") as stream:
-            await stream.content.readuntil(b"from now on\n\n")
-            assert len(exports._listeners) == 1
-            exports.hang_up()
-            assert await asyncio.wait_for(stream.content.read(), 10) == b""
-    for _ in range(100):
-        if not exports._listeners:
-            break
-        await asyncio.sleep(0.01)
-    assert exports._listeners == set()
-
-
-async def test_listeners_are_bounded(gate: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One too many is told so."""
-    monkeypatch.setattr("engine.exports.MAX_LISTENERS", 0)
-    answer = await gate.send("GET", "/events/stream")
-    assert (answer.status, "too many" in answer.body.decode()) == (503, True)
 
 
 @pytest.mark.parametrize("path", ["/events/recent", "/events/stream", "/events/violations", "/sessions", "/sessions/x"])
