@@ -158,6 +158,10 @@ class StreamDecoder(Protocol):
     def complete(self) -> bool:
         """The answer is whole, though its wire's last word is still to come: some vendors never say that."""
 
+    @property
+    def quiet(self) -> bool:
+        """The event fed last says nothing of the answer: a sign of life. What is kept back for later does say something."""
+
     def feed(self, event: SSEEvent) -> list[StreamEvent]:
         """Events that `event` completes; never raises for what a provider sends: a bad frame gives a `Failure`."""
 

@@ -33,6 +33,11 @@ class SealingDecoder:
         """See `StreamDecoder.complete`."""
         return self._decoder.complete
 
+    @property
+    def quiet(self) -> bool:
+        """See `StreamDecoder.quiet`."""
+        return self._decoder.quiet
+
     def _sealed(self, events: list[StreamEvent]) -> list[StreamEvent]:
         for index, event in enumerate(events):
             if isinstance(event, BlockStart | BlockStop) and isinstance(thinking := event.block, Thinking):

@@ -135,6 +135,11 @@ class PackingDecoder:
         """See `StreamDecoder.complete`."""
         return self._decoder.complete
 
+    @property
+    def quiet(self) -> bool:
+        """See `StreamDecoder.quiet`."""
+        return self._decoder.quiet
+
     def _packed(self, events: list[StreamEvent]) -> list[StreamEvent]:
         told: list[StreamEvent] = []
         for event in events:

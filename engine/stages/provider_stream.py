@@ -197,19 +197,18 @@ async def _events(
             while (chunk := await (_before(until, chunks) if until else anext(chunks, None))) is not None:
                 events: list[StreamEvent] = []
                 found = parser.feed(chunk)
+                quiet = True
                 for event in found:
                     heard.frame(event.data)
                     events += decoder.feed(event)
+                    quiet = quiet and decoder.quiet
                 if found and decoder.complete:
                     until = asyncio.get_running_loop().time() + LINGER  # signs of life alone keep nobody waiting
                 if events:
                     yield events
                     if isinstance(events[-1], Finish | Failure):
                         break
-                if found and not (events and all(isinstance(event, Progress) for event in events)):
-                    silence.broken()  # what a decoder keeps back is something, too
-                else:
-                    silence.goes_on()
+                silence.goes_on() if quiet else silence.broken()
             else:
                 events = [out for event in parser.close() for out in decoder.feed(event)] + decoder.close()
                 if events:

@@ -10,7 +10,7 @@ import pytest
 
 from engine.llm.errors import ProviderError
 from engine.protocols.registry import PROTOCOLS as WIRES
-from engine.protocols.sse import MAX_FRAME, SSEEvent
+from engine.protocols.sse import MAX_FRAME, SSEEvent, SSEParser
 from engine.stages import provider_stream
 from engine.stages.provider_stream import RelayedFrames, Silence
 from tests.fidelity.answers import QUIRKS, READ
@@ -43,7 +43,7 @@ async def test_a_frame_of_eight_mib_passes(client: str, wire: str) -> None:
     """The largest frame there may be arrives whole: to the byte on its own wire, with all of its text on another."""
     sent = with_frame(wire, MAX_FRAME)
     answer, event, _ = await through(plays(sent), client, wire)
-    assert event["status"] == "success", event["attempts"]
+    assert event["status"] == "success", str(event["attempts"])
     if client == wire:
         assert answer.body == sent
     else:
@@ -90,21 +90,91 @@ NAMELESS = {
 }
 
 
+EMPTY = {
+    "anthropic-messages": [
+        DELTAS["anthropic-messages"] % "",
+        'data: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ""}}\n\n',
+        'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":""}}\n\n',
+        "data: \n\n",
+    ],
+    "openai-responses": [
+        DELTAS["openai-responses"] % "",
+        'event: response.reasoning_summary_text.delta\ndata: {"type": "response.reasoning_summary_text.delta", "delta": "", "item_id": "r"}\n\n',
+        "data: \n\n",
+    ],
+    "openai-chat": [
+        'data: {"id":"c1","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n',
+        'data: {"id":"c1","model":"m","choices":[{"index":0,"delta":{"reasoning_content":""}}]}\n\n',
+        'data: {"id":"c1","model":"m","choices":[{"index":0,"delta":{"reasoning_details":[{"type":"reasoning.text","text":"","index":0}]}}]}\n\n',
+        'data: {"id":"c1","model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":""}}]}}]}\n\n',
+        "data: \n\n",
+    ],
+}  # fmt: skip
+"""Deltas and lines that hold nothing."""
+
+
+@pytest.mark.parametrize("who", ["tap", "decoder"])
 @pytest.mark.parametrize("wire", PROTOCOLS)
-def test_what_is_a_sign_of_life(wire: str) -> None:
+def test_what_is_a_sign_of_life(wire: str, who: str) -> None:
     """Pings and their kin, with or without an event's name; everything that says something of the answer is none."""
-    tap = WIRES[wire].stream_tap(quirks=QUIRKS)
-    for text in (LIFE[wire], NAMELESS[wire]):
-        tap.feed(_event(text))
-        assert tap.quiet, text
-    tap.feed(_event(DELTAS[wire].replace("\r", "") % "x"))
-    assert not tap.quiet
-    tap.feed(_event(LIFE[wire]))
-    assert tap.quiet
+    for text in (LIFE[wire], NAMELESS[wire], *EMPTY[wire]):
+        listener = WIRES[wire].stream_tap(quirks=QUIRKS) if who == "tap" else WIRES[wire].stream_decoder(quirks=QUIRKS)
+        for event in SSEParser().feed(START[wire].encode()):
+            listener.feed(event)
+        assert not listener.quiet
+        for word in ("x", r"\"\""):
+            listener.feed(_event(DELTAS[wire].replace("\r", "") % word))
+            assert not listener.quiet, word
+        listener.feed(_event(text))
+        assert listener.quiet, text
+
+
+@pytest.mark.parametrize("wire", PROTOCOLS)
+def test_what_a_decoder_keeps_back_is_no_sign_of_life(wire: str) -> None:
+    """A call behind one that is not whole is not told yet; its pieces are words of the answer all the same."""
+    decoder = WIRES[wire].stream_decoder(quirks=QUIRKS)
+    silent = []
+    for event in SSEParser().feed(BEHIND[wire].encode()):
+        silent.append(not decoder.feed(event))
+        assert not decoder.quiet or "_progress" in event.data or "created" in event.data or "_start" in event.data, (
+            event
+        )
+    assert silent[-1]
+
+
+BEHIND = {
+    "anthropic-messages": "".join(
+        f"data: {text}\n\n"
+        for text in (
+            '{"type":"message_start","message":{"id":"m1"}}',
+            '{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"a","name":"f","input":{}}}',
+            '{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"b","name":"f","input":{}}}',
+            '{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{"}}',
+        )
+    ),
+    "openai-responses": "".join(
+        f"data: {text}\n\n"
+        for text in (
+            '{"type":"response.created","response":{"id":"r"}}',
+            '{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","call_id":"a","name":"f"}}',
+            '{"type":"response.output_item.added","output_index":1,"item":{"type":"function_call","call_id":"b","name":"f"}}',
+            '{"type":"response.function_call_arguments.delta","output_index":1,"delta":"{"}',
+        )
+    ),
+    "openai-chat": "".join(
+        'data: {"id":"c1","model":"m","choices":[{"index":0,"delta":{"tool_calls":[' + text + "]}}]}\n\n"
+        for text in (
+            '{"index":0,"id":"a","function":{"name":"f","arguments":"{"}}',
+            '{"index":1,"id":"b","function":{"name":"f","arguments":""}}',
+            '{"index":1,"function":{"arguments":"{"}}',
+        )
+    ),
+}  # fmt: skip
+"""Two calls at once, the first of them never whole."""
 
 
 def _event(frame: str) -> SSEEvent:
-    fields = dict(line.split(": ", 1) for line in frame.strip().split("\n"))
+    fields = dict(line.split(": ", 1) for line in frame.strip("\r\n").split("\n"))
     return SSEEvent(fields.get("event", ""), fields["data"])
 
 
@@ -143,12 +213,16 @@ PATIENT = {"connect": 30, "first_event": 30, "idle": 30, "total": 60, "progress"
 
 
 @EACH
-@pytest.mark.parametrize("beat", ["comment", "event"])
+@pytest.mark.parametrize("beat", ["comment", "event", "empty", "blank", "mixed"])
 async def test_an_answer_that_died_behind_heartbeats_is_given_up(client: str, wire: str, beat: str) -> None:
     """After the row's time for progress the client hears of it in its own words, and the provider is left."""
-    if beat == "event" and wire == "openai-chat" and client != wire:
-        pytest.skip("a decoder that keeps something back looks the same")
-    play = warm(START[wire], ": heartbeat\n\n" if beat == "comment" else LIFE[wire])
+    beats = {
+        "comment": ": heartbeat\n\n",
+        "event": LIFE[wire],
+        "empty": "".join(EMPTY[wire][:-1]),
+        "blank": "   \n\n \n\n",
+    }
+    play = warm(START[wire], "".join(beats.values()) if beat == "mixed" else beats[beat])
     answer, event, _ = await through(play, client, wire, timeouts=PATIENT)
     assert "without a word of its answer" in judged(answer).error
     assert (event["status"], event["attempts"][0]["meaning"]) == ("error", "timeout")

@@ -272,6 +272,36 @@ async def test_redirects_are_not_followed(code: int, auth: str) -> None:
     assert asked == []
 
 
+@pytest.mark.parametrize("client", ["anthropic-messages", "openai-chat"])
+@pytest.mark.parametrize("lost", [1, 2], ids=["middle", "last"])
+async def test_a_delta_that_never_comes(client: str, lost: int) -> None:
+    """A translated answer with a hole ends as the failure it is; what the text's last word can make good is an answer."""
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {"id": "resp_1", "model": "m"}},
+        *({"type": "response.output_text.delta", "output_index": 0, "delta": piece} for piece in ("one ", "two ", "three")),
+        {"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": "one two three"},
+        {"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "output": [], "usage": {}}},
+    ]  # fmt: skip
+    sent = [
+        f"event: {event['type']}\ndata: {orjson.dumps({**event, 'sequence_number': at}).decode()}\n\n".encode()
+        for at, event in enumerate(events)
+    ]
+    del sent[1 + lost]
+
+    async def play(call: Call) -> None:
+        await call.open()
+        await call.write(b"".join(sent[:2]))
+        await asyncio.sleep(0.05)
+        await call.write(b"".join(sent[2:]))
+
+    answer, event, _ = await through(play, client, "openai-responses")
+    if lost == 2:
+        assert (judged(answer).text, event["status"]) == ("one two three", "success")
+    else:
+        assert "never came" in judged(answer).error
+        assert (answer.status, event["status"], event["attempts"][0]["meaning"]) == (200, "error", "broken")
+
+
 async def test_nothing_of_the_first_answer_is_in_the_second() -> None:
     """A provider that opens its stream and dies before any content leaves no trace in the answer of the next."""
 

@@ -2,7 +2,8 @@
 
 Vendors serve this protocol loosely: events without names, blocks without start or stop, no `message_delta` or no
 `message_stop`. What can be understood is put in order; a stream that ends without either end event is broken, because a
-client must never take a cut-off answer for a whole one.
+client must never take a cut-off answer for a whole one. So is one that says it ends with a call and holds none (no recorded
+answer does so): frames bear no numbers here, and the call's own never came.
 """
 
 from __future__ import annotations
@@ -91,9 +92,12 @@ class Decoder:
         self._stop_sequence: str | None = None
         self._extra: JsonObject = {}
         self._seen_delta = False
+        self.quiet = False
+        """See `StreamDecoder.quiet`."""
 
     def feed(self, event: SSEEvent) -> list[StreamEvent]:
         """See `StreamDecoder.feed`."""
+        self.quiet = True
         if self._ended or event.data.strip() in ("", "[DONE]"):
             return []
         try:
@@ -171,6 +175,7 @@ class Decoder:
 
     def _begin(self, wire_index: Any, block: JsonObject) -> None:
         """Opens a block. Text that stands in its start already is sent as its first delta."""
+        self.quiet = False
         self._index += 1
         index = self._index
         decoded = decode_block(block)
@@ -203,6 +208,7 @@ class Decoder:
 
     def _wrote(self, opened: _Open, event: TextDelta | ThinkingDelta) -> None:
         if event.text:
+            self.quiet = False
             opened.written.append(event.text)
             opened.told.append(event)
 
@@ -229,10 +235,13 @@ class Decoder:
             case "thinking_delta":
                 self._wrote(opened, ThinkingDelta(opened.index, _string(delta, "thinking")))
             case "signature_delta":
+                self.quiet = False
                 opened.value["signature"] = _string(delta, "signature")
             case "citations_delta":
+                self.quiet = False
                 opened.value["citations"] = [*(opened.value.get("citations") or []), delta.get("citation")]
             case "input_json_delta" if opened.call is not None and (piece := _string(delta, "partial_json")):
+                self.quiet = False
                 opened.written.append(piece)
                 if text := piece if opened.reader is None else opened.reader.feed(piece):
                     opened.told.append(ArgumentsDelta(opened.index, text))
@@ -257,6 +266,7 @@ class Decoder:
         return self._line[-1]
 
     def _opaque_delta(self, opened: _Open, kind: str, delta: JsonObject) -> None:
+        self.quiet = not any(piece for key, piece in delta.items() if key != "type")
         if kind == "input_json_delta":
             opened.written.append(_string(delta, "partial_json"))
         else:
@@ -277,6 +287,7 @@ class Decoder:
         """The end of a block. Its arguments, if they came whole in its start, are said now in one piece."""
         if opened.done:
             return
+        self.quiet = False
         opened.done = True
         index = opened.index
         text = "".join(opened.written)
@@ -314,6 +325,7 @@ class Decoder:
         return events
 
     def _message_delta(self, value: JsonObject) -> list[StreamEvent]:
+        self.quiet = False
         events = [*self._ensure_started(), *self._close_all()]
         self._usage = merge_usage(self._usage, value.get("usage"))
         delta = value.get("delta")
@@ -332,6 +344,8 @@ class Decoder:
         stop: StopReason = stop_reason(self._stop, has_tool_call=self._has_call)
         if self._nameless:
             return events
+        if stop == "tool_use" and not self._has_call:
+            return [*events, Failure(_broken("the provider's answer ends with a tool call that never came"))]
         return [*events, Finish(stop, decode_usage(self._usage), self._stop_sequence, self._extra)]
 
     def _fail(self, error: ProviderError) -> list[StreamEvent]:

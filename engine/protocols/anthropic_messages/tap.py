@@ -17,6 +17,8 @@ from engine.protocols.anthropic_messages.words import NAME, stop_reason
 _LAST = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 """What `Tapped.owed` is here."""
 _SIGNATURE = "signature_delta"
+_EMPTY = (':""}}', ': ""}}', ":{}}", ": {}}")
+"""How a delta ends that says nothing."""
 _HEAD = 120
 """Characters of a delta in which its type is looked for."""
 
@@ -38,11 +40,15 @@ class Tap:
         known = self._known
         self.quiet = name == "ping"
         if name == "content_block_delta" and known.started:
+            self.quiet = event.data.endswith(_EMPTY)
             if event.data.find(_SIGNATURE, 0, _HEAD) < 0:
                 return known
         elif name in ("content_block_stop", "ping"):
             return known
-        if known.finished or known.error or event.data.strip() in ("", "[DONE]"):
+        if known.finished or known.error:
+            return known
+        if event.data.strip() in ("", "[DONE]"):
+            self.quiet = True
             return known
         try:
             value = orjson.loads(event.data)
@@ -80,6 +86,7 @@ class Tap:
                 self._start(block.get("data") if block.get("type") == "redacted_thinking" else None)
             case "content_block_delta":
                 delta = value.get("delta")
+                self.quiet = data.endswith(_EMPTY)
                 self._start(delta.get("signature") if isinstance(delta, dict) else None)
             case "message_delta":
                 delta = value.get("delta")

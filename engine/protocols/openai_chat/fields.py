@@ -133,6 +133,9 @@ FINISH: Mapping[str, StopReason] = {
 }
 """`finish_reason` in lower case → why the answer ended; every other word (`eos`, `tool_calls`, "") is an ordinary end."""
 
+CALLED = frozenset({"tool_calls", "function_call"})
+"""Finish reasons of an answer that ends with calls."""
+
 FAILED: Mapping[str, Meaning] = {
     "error": "server_error",
     "insufficient_system_resource": "overloaded",
@@ -161,3 +164,21 @@ def stop_reason(finish: str, *, calls: bool, refused: bool) -> StopReason:
         if refused:
             return "refusal"
     return stop
+
+
+def cut_short(finish: str) -> bool:
+    """Whether `finish` says that the answer was cut off, which no later word can take back."""
+    return FINISH.get(finish.lower(), "end_turn") in ("max_tokens", "context_exceeded", "content_filter")
+
+
+_FORM = frozenset({"role", "type", "index", "id", "format"})
+"""Names in a delta whose values say what it is about, and nothing of an answer."""
+
+
+def says(delta: Any) -> bool:
+    """Whether a delta holds a word of an answer; some servers keep a connection warm with ones that hold none."""
+    if isinstance(delta, str):
+        return bool(delta)
+    if isinstance(delta, list):
+        return any(says(part) for part in delta)
+    return isinstance(delta, dict) and any(says(value) for name, value in delta.items() if name not in _FORM)

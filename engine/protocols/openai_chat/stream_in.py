@@ -3,7 +3,8 @@
 Deltas are sorted into pieces (text, thinking, refusal, one per tool call). The first unfinished piece streams, the ones
 behind it wait: a tool call is finished when something follows and its arguments are whole, everything else when something
 follows. Nothing is closed by a finish reason, because deltas and usage still come after it. The answer is complete at
-`[DONE]`, or at the end of the connection if a finish reason was seen; any other end is a failure.
+`[DONE]`, or at the end of the connection if a finish reason was seen; any other end is a failure. So is a finish reason that
+speaks of calls where none came (no recorded answer does so).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from engine.protocols.openai_chat.answer_in import (
     media_of,
     usage_in,
 )
-from engine.protocols.openai_chat.fields import NAME, ODD, stop_reason
+from engine.protocols.openai_chat.fields import CALLED, NAME, ODD, cut_short, says, stop_reason
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.openai_chat.request_in import custom_of
 from engine.protocols.tool_names import Origin, ToolNames
@@ -111,6 +112,7 @@ class ChatStreamDecoder:
         "_started",
         "_stops",
         "_usage",
+        "quiet",
     )
 
     def __init__(self, quirks: Quirks, request: LLMRequest | None = None) -> None:
@@ -133,9 +135,12 @@ class ChatStreamDecoder:
         self._spoke = False
         """A choice was seen: there is an answer, though it may be empty."""
         self._ended = False
+        self.quiet = False
+        """See `StreamDecoder.quiet`."""
 
     def feed(self, event: SSEEvent) -> list[StreamEvent]:
         """Events that `event` completes."""
+        self.quiet = True
         if self._ended:
             return []
         if event.data.strip() == "[DONE]":
@@ -187,7 +192,9 @@ class ChatStreamDecoder:
             self._delta(delta)
             self._flush(out, final=False)
         if finish := choice.get("finish_reason"):
-            self._finish = str(finish)
+            self.quiet = False
+            if not (self._finish and cut_short(self._finish)):  # some say another word at the very end
+                self._finish = str(finish)
             if (failed := failure_of(self._finish)) is not None and not self._ended:
                 out += self._fail(failed)
         matched = choice.get("stop_reason")
@@ -198,8 +205,10 @@ class ChatStreamDecoder:
         content = delta.get("content")
         if len(delta) == 1 and isinstance(content, str):  # by far the most frequent one
             if content:
+                self.quiet = False
                 self._last("text").texts.append(content)
             return
+        self.quiet = not says(delta)
         if odd := beside_message(delta):
             self._extra[ODD] = {**self._extra.get(ODD, {}), **odd}
         details = entries(delta.get("reasoning_details"))
@@ -397,9 +406,12 @@ class ChatStreamDecoder:
         self._ended = True
         if self._notes:
             self._extra["annotations"] = self._notes
+        calls = any(p.kind == "call" for p in self._pieces)
+        if not calls and self._finish in CALLED:
+            return [*out, *self._fail(broken("the provider's answer ends with a tool call that never came"))]
         stop = stop_reason(
             "stop_sequence" if self._matched else self._finish,
-            calls=any(p.kind == "call" for p in self._pieces),
+            calls=calls,
             refused=any(p.kind == "refusal" for p in self._pieces),
         )
         out.append(Finish(stop, self._usage, self._matched, extra=self._extra))

@@ -10,7 +10,7 @@ from engine.llm.errors import ProviderError
 from engine.llm.messages import JsonObject, StopReason
 from engine.llm.protocol import SSEEvent, Tapped
 from engine.protocols.openai_chat.answer_in import broken, decode_response, failure_of, usage_in
-from engine.protocols.openai_chat.fields import stop_reason
+from engine.protocols.openai_chat.fields import says, stop_reason
 from engine.protocols.openai_chat.reasoning import states
 from engine.protocols.openai_chat.stream_in import read_chunk
 
@@ -73,7 +73,7 @@ class ChatTap:
                 self._now(finished=True, stop=self._stop(str(finish)))
 
     def _delta(self, delta: JsonObject) -> None:
-        self.quiet = not any(delta.values())
+        self.quiet = not says(delta)
         called = bool(delta.get("tool_calls") or delta.get("function_call"))
         self._refused = self._refused or bool(delta.get("refusal"))
         if called and not self._calls:

@@ -1,7 +1,9 @@
 """The events of one output item, as blocks: a message's parts, reasoning, a call, or an item told whole.
 
 A lane knows nothing of its neighbours. What it has to tell stands in `told`, without block indexes, until its turn comes.
-What the item's last event says wins over what its deltas said, as far as nothing contradicts what was told already.
+What the item's last event says wins over what its deltas said, as far as nothing contradicts what was told already. Where it
+does, and a delta never came (`Numbers`), or where one never came and no last word says what was in it, the lane is `lost`:
+what was told is not the answer, and the client must hear that. Reasoning is none of that: no answer stands or falls by it.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import orjson
 
 from engine.llm.messages import Block, JsonObject, Opaque, Refusal, Text, ToolCall
 from engine.llm.stream import ArgumentsDelta, BlockStart, BlockStop, StreamEvent, TextDelta, ThinkingDelta
+from engine.protocols.arguments import is_object
 from engine.protocols.openai_responses import reasoning
 from engine.protocols.openai_responses.answer_in import blocks
+from engine.protocols.openai_responses.numbers import Numbers
 from engine.protocols.openai_responses.parts import read_said
 from engine.protocols.openai_responses.request_in import read_call
 from engine.protocols.openai_responses.tools import restored
@@ -29,12 +33,15 @@ Make = Callable[[int, Any], StreamEvent]
 class Lane:
     """One output item on its way. `told` holds events without their block index; `done` ends the lane."""
 
-    __slots__ = ("added", "done", "told")
+    __slots__ = ("added", "done", "lost", "numbers", "told")
 
-    def __init__(self, item: JsonObject) -> None:
+    def __init__(self, item: JsonObject, numbers: Numbers) -> None:
         self.added = item
+        self.numbers = numbers
         self.told: list[tuple[Make, Any]] = []
         self.done = False
+        self.lost = False
+        """A piece of what it should have told never came."""
 
     def event(self, kind: str, event: JsonObject) -> None:
         """An event of this item other than its first and last."""
@@ -56,10 +63,10 @@ class Lane:
 class MessageLane(Lane):
     """Parts are told one after the other. Content indexes only tell them apart: one vendor counts from one."""
 
-    __slots__ = ("_annotations", "_closed", "_logprobs", "_open", "_part", "_pieces", "_told")
+    __slots__ = ("_annotations", "_closed", "_logprobs", "_open", "_part", "_pieces", "_sure", "_told", "_unsure")
 
-    def __init__(self, item: JsonObject) -> None:
-        super().__init__(item)
+    def __init__(self, item: JsonObject, numbers: Numbers) -> None:
+        super().__init__(item, numbers)
         self._part = -1
         """Content index of the part that is open, or was last."""
         self._open: type[Text | Refusal] | None = None
@@ -69,6 +76,10 @@ class MessageLane(Lane):
         self._closed: set[int] = set()
         self._told: list[str | None] = []
         """Texts of the parts told to the end; None for an opaque one."""
+        self._sure = False
+        """A last word has told what the open part says."""
+        self._unsure: set[int] = set()
+        """Parts told to the end without one."""
 
     def event(self, kind: str, event: JsonObject) -> None:
         part = event.get("content_index")
@@ -104,10 +115,14 @@ class MessageLane(Lane):
                 self._end_part(self._part, block)
                 seen += 1
             elif seen < len(self._told):
+                if seen in self._unsure:
+                    self._unsure.discard(seen)
+                    self.lost = self.lost or self.numbers.lost([self._told[seen] or ""], block.text)
                 seen += 1
             else:
                 late.append(block)
         self._close(Text(""))
+        self.lost = self.lost or (self.numbers.jumped and bool(self._unsure))
         for missed in late:
             self._whole(missed)
         super().finish(item)
@@ -123,10 +138,16 @@ class MessageLane(Lane):
         self.told.append((TextDelta, piece))
 
     def _rest(self, kind: type[Text | Refusal], part: int, whole: str) -> None:
-        """What the deltas left out of `whole`."""
-        said = "".join(self._pieces) if part == self._part else ""
+        """What the deltas left out of `whole`, a part's last word. One that says nothing is none."""
+        if not whole or part in self._closed:
+            return
+        pieces = self._pieces if part == self._part else []
+        said = "".join(pieces)
         if whole.startswith(said):
             self._say(kind, part, whole[len(said) :])
+        elif self.numbers.lost(pieces, whole):
+            self.lost = True
+        self._sure = True
 
     def _end_part(self, index: int, block: Text | Refusal | Opaque) -> None:
         if index in self._closed:
@@ -151,16 +172,18 @@ class MessageLane(Lane):
                 extra["logprobs"] = self._logprobs
             said = "".join(self._pieces)
             self.told.append((BlockStop, self._open(said, extra)))
+            if not self._sure:
+                self._unsure.add(len(self._told))
             self._told.append(said)
             self._closed.add(self._part)
-        self._open, self._pieces, self._annotations, self._logprobs = None, [], [], None
+        self._open, self._pieces, self._annotations, self._logprobs, self._sure = None, [], [], None, False
 
 
 class ReasoningLane(Lane):
     __slots__ = ("_index", "_pieces", "_source")
 
-    def __init__(self, item: JsonObject) -> None:
-        super().__init__(item)
+    def __init__(self, item: JsonObject, numbers: Numbers) -> None:
+        super().__init__(item, numbers)
         self._source = ""
         """`summary` or `content`, whichever came first: the other one would say the same again."""
         self._index: Any = None
@@ -206,11 +229,13 @@ class ReasoningLane(Lane):
 class CallLane(Lane):
     """A call is told from the moment its name is known; one whose kind must be restored, when it is whole."""
 
-    __slots__ = ("_begun", "_first", "_names", "_pieces")
+    __slots__ = ("_begun", "_first", "_names", "_pieces", "_sure")
 
-    def __init__(self, item: JsonObject, names: ToolNames) -> None:
-        super().__init__(item)
+    def __init__(self, item: JsonObject, numbers: Numbers, names: ToolNames) -> None:
+        super().__init__(item, numbers)
         self._names = names
+        self._sure = False
+        """A last word has told what it is called with."""
         self._pieces: list[str] = []
         self._first = call = self._call(item)
         same_kind = (call.kind == "custom") == (item.get("type") == "custom_tool_call")
@@ -233,6 +258,7 @@ class CallLane(Lane):
         custom = last.get("type") == "custom_tool_call"
         if item is not None:
             self._rest(_written(item))
+        self.lost = self.lost or (self.numbers.jumped and not self._sure and bool(self._pieces))
         said = "".join(self._pieces)
         call = self._call({**last, "input" if custom else "arguments": said})
         if self._begun:
@@ -254,9 +280,20 @@ class CallLane(Lane):
                 self.told.append((ArgumentsDelta, piece))
 
     def _rest(self, whole: str) -> None:
+        """What the deltas left out of `whole`, the call's last word. One that says nothing is none."""
+        if not whole:
+            return
         said = "".join(self._pieces)
         if whole.startswith(said):
             self._say(whole[len(said) :])
+        elif not self._begun:  # nothing of it is out yet
+            self._pieces = [whole]
+        elif self._first.kind == "function" and is_object(whole):
+            same = is_object(said) and orjson.loads(said) == orjson.loads(whole)
+            self.lost = self.lost or not is_object(said) or (not same and self.numbers.lost(self._pieces, whole))
+        else:
+            self.lost = self.lost or self.numbers.lost(self._pieces, whole)
+        self._sure = True
 
 
 class OtherLane(Lane):

@@ -20,6 +20,7 @@ from engine.llm.protocol import SSEEvent
 from engine.llm.stream import BlockStart, BlockStop, Failure, Finish, Progress, Start, StreamEvent
 from engine.protocols.openai_responses.answer_in import NAMELESS, broken, decode_usage, failure, kept, stop_reason
 from engine.protocols.openai_responses.lanes import CallLane, Lane, MessageLane, OtherLane, ReasoningLane
+from engine.protocols.openai_responses.numbers import Numbers
 from engine.protocols.openai_responses.words import entries, text
 from engine.protocols.tool_ids import AnswerIds
 from engine.protocols.tool_names import ToolNames
@@ -34,6 +35,8 @@ _LANE_OF_EVENT = {
     "response.reasoning_summary_text.delta": "reasoning",
 }
 """Events that say enough to open a lane by themselves, for vendors that do not announce their items."""
+
+LOST = "a part of the provider's answer never came: what it sent is not what it says to have sent"
 
 
 class Decoder:
@@ -51,9 +54,12 @@ class Decoder:
         "_lanes",
         "_names",
         "_newest",
+        "_numbers",
         "_quirks",
         "_said",
+        "_spoke",
         "_started",
+        "quiet",
     )
 
     def __init__(self, *, quirks: Quirks, request: LLMRequest | None) -> None:
@@ -65,6 +71,8 @@ class Decoder:
         self._id = ""
         self._started = False
         self._ended = False
+        self.quiet = False
+        """See `StreamDecoder.quiet`."""
         self._block = 0
         self._lanes: list[Lane] = []
         """Those not yet told to the end, in the order of their items."""
@@ -73,12 +81,16 @@ class Decoder:
         self._calls: set[str] = set()
         """Call ids that the events have told of; empty for a call without one."""
         self._newest: Lane | None = None
+        self._numbers = Numbers()
+        self._spoke = False
+        """An event has told of a message."""
         self._said: list[Block] = []
         """Finished refusals and calls: what the stop reason depends on."""
 
     def feed(self, event: SSEEvent) -> list[StreamEvent]:
         """See `StreamDecoder.feed`."""
-        if self._ended or event.data.startswith("[DONE]"):
+        self.quiet = True
+        if self._ended or event.data.startswith("[DONE]") or not event.data.strip():
             return []
         try:
             value = orjson.loads(event.data)
@@ -86,6 +98,8 @@ class Decoder:
             return self._fail(broken("the provider sent an event that is not JSON"))
         if not isinstance(value, dict):
             return self._fail(broken("the provider sent an event that is not a JSON object"))
+        if (number := value.get("sequence_number")) is not None:
+            self._numbers.heard(number)
         return self._event(text(value.get("type")) or event.name, value)
 
     def close(self) -> list[StreamEvent]:
@@ -99,10 +113,12 @@ class Decoder:
 
     def _event(self, kind: str, value: JsonObject) -> list[StreamEvent]:
         if kind.endswith(".delta"):  # most of a stream
+            self.quiet = not value.get("delta")
             lane = self._lane(kind, value)
             if lane is not None and not lane.done:
                 lane.event(kind, value)
             return self._tell()
+        self.quiet = not kind.startswith("response.") or kind.endswith(_SIGNS_OF_LIFE)
         match kind:
             case "response.created":
                 return self._start(value.get("response"))
@@ -148,14 +164,15 @@ class Decoder:
         lane: Lane
         match item.get("type"):
             case "message":
-                lane = MessageLane(item)
+                self._spoke = True
+                lane = MessageLane(item, self._numbers)
             case "reasoning":
-                lane = ReasoningLane(item)
+                lane = ReasoningLane(item, self._numbers)
             case "function_call" | "custom_tool_call":
-                lane = CallLane(item, self._names)
+                lane = CallLane(item, self._numbers, self._names)
                 self._calls.add(text(item.get("call_id")))
             case _:
-                lane = OtherLane(item)
+                lane = OtherLane(item, self._numbers)
         self._lanes.append(lane)
         self._by_index[number] = lane
         if item_id := text(item.get("id")):
@@ -196,7 +213,9 @@ class Decoder:
         return None
 
     def _unheard(self, item: JsonObject) -> bool:
-        """Whether `item` is a call that only the whole answer tells of."""
+        """Whether `item` is a call, or the answer's text, that only the whole answer tells of."""
+        if item.get("type") == "message":
+            return self._numbers.jumped or not self._spoke
         if item.get("type") not in ("function_call", "custom_tool_call"):
             return False
         call_id = text(item.get("call_id"))
@@ -254,6 +273,8 @@ class Decoder:
             lane.told.clear()
             if not lane.done:
                 break
+            if lane.lost:
+                return [*self._start(None), *events, *self._fail(broken(LOST))]
             del self._lanes[0]
         return [*self._start(None), *events] if events else events
 

@@ -43,7 +43,7 @@ class Tap:
         """See `StreamTap.feed`."""
         known = self._known
         kind = event.name or _kind(event.data)
-        self.quiet = kind in _QUIET
+        self.quiet = _quiet(kind, event.data)
         if known.started and kind not in _ENDS:
             if kind == "response.output_item.done":
                 self._item(event.data)
@@ -148,6 +148,12 @@ def _stop(response: JsonObject) -> StopReason:
         elif item.get("type") == "message":
             telling += [Refusal("") for part in entries(item.get("content")) if part.get("type") == "refusal"]
     return stop_reason(response, telling)
+
+
+def _quiet(kind: str, data: str) -> bool:
+    if kind.endswith(".delta"):
+        return '"delta":""' in data or '"delta": ""' in data
+    return kind in _QUIET or not data.strip()
 
 
 def _kind(data: str) -> str:
