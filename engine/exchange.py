@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.policy.decide import Case
     from engine.policy.model import Policy
     from engine.protocols.tool_checks import ToolCheckCache
+    from engine.providers.calibration import Calibration
     from engine.providers.credentials import Credentials
     from engine.providers.health import Health
     from engine.providers.limits import Limits, Taken
@@ -258,6 +259,7 @@ class Services:
     health: Health
     limits: Limits
     prices: PriceTable
+    calibration: Calibration
     ledger: EventStore
     metrics: Metrics
     exports: Exports

@@ -15,7 +15,7 @@ CSV_COLUMNS = (
     "id", "timestamp", "client", "clientVersion", "protocol", "sessionId", "agent", "parentAgent", "project", "repoPath",
     "routeClass", "classRule", "requestedModel", "selectedProvider", "selectedModel", "fallbackChain", "status", "httpStatus",
     "errorClass", "stream", "cacheHit", "inputTokens", "outputTokens", "cachedInputTokens", "cacheWriteTokens",
-    "reasoningTokens", "costEstimateUsd", "costReportedUsd", "wastedUsd", "costProvenance", "latencyMs", "firstEventMs",
+    "reasoningTokens", "costEstimateUsd", "costReportedUsd", "wastedUsd", "estimatedUsd", "costProvenance", "latencyMs", "firstEventMs",
     "stopReason", "losses", "tags", "policy",
 )  # fmt: skip
 """Columns of a CSV, in their order; new ones go to the end."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from engine.llm.messages import Usage
+
 _KEPT = 16
 """Frames kept at most, and half as many at least once so many have come."""
 
@@ -34,9 +36,12 @@ _TEXT = frozenset(
 class Heard:
     """Counts the deltas of one answer."""
 
-    __slots__ = ("_bytes", "_deltas", "_kept", "_length", "_stride")
+    __slots__ = ("_bytes", "_deltas", "_kept", "_length", "_stride", "told")
 
     def __init__(self) -> None:
+        self.told: Usage | None = None
+        """Counts that its provider told before any content: some tell the prompt's at once. Those of a stream that went on
+        are told at its end."""
         self._deltas = self._length = 0
         self._bytes = 0
         """Text of long frames, which are not among the others."""

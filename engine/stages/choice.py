@@ -69,6 +69,20 @@ def keys_for(exchange: Exchange, services: Services, candidate: Candidate) -> tu
     return tuple(sorted(keys, key=lambda k: (k in asked, services.credentials.label(provider, k) != used)))
 
 
+def expected_key(exchange: Exchange, services: Services, session: str, ref: str) -> str:
+    """What the key is called that `session` will ask `provider/name` with; empty where its provider has but one."""
+    provider = exchange.policy.providers.get(ref.partition("/")[0])
+    if provider is None:
+        return ""
+    keys = identities(provider, services.credentials, exchange.login)
+    if len(keys) == 1:
+        return ""
+    used = services.sessions.get(session).key
+    keys = tuple(sorted(keys, key=lambda key: services.credentials.label(provider, key) != used))
+    place, _ = services.health.pick(provider.name, keys, ref.partition("/")[2])
+    return services.credentials.label(provider, place.key)
+
+
 def _asked(exchange: Exchange, candidate: Candidate) -> set[str]:
     """Keys with which this request has asked the candidate."""
     tried = (attempt for attempt in exchange.attempts if attempt.candidate.ref == candidate.ref)

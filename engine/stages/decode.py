@@ -6,6 +6,7 @@ One parse and one survey of the JSON; the neutral request is made later and only
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import orjson
@@ -18,6 +19,7 @@ from engine.policy.decide import begin
 from engine.policy.estimates import hinted
 from engine.policy.facts import FactContext, build
 from engine.stages import tape
+from engine.stages.choice import expected_key
 from engine.stages.client_stream import ClientStream
 from engine.stages.record import open_event
 from engine.stages.stage import Stage
@@ -115,6 +117,8 @@ def look_up(exchange: Exchange, services: Services, session: str) -> Look | None
         policy.prompt_cache,
         exchange.wall.timestamp(),
         marking=hinted(survey.tools, survey.turns),
+        protocol=exchange.wire.name,
+        asked=partial(expected_key, exchange, services, session),
     )
 
 

@@ -160,8 +160,8 @@ def _say(exchange: Exchange, services: Services, encoder: StreamEncoder, events:
         match event:
             case Progress():
                 continue  # the client's own timer says that we live, and how often
-            case Start(model=model):
-                exchange.tapped = replace(exchange.tapped, model=model)
+            case Start(model=model, usage=usage):
+                exchange.tapped = replace(exchange.tapped, model=model, usage=usage)
             case Finish(stop=stop, usage=usage):
                 exchange.tapped = replace(exchange.tapped, finished=True, stop=stop, usage=usage)
                 exchange.stream.tail += encoder.feed(event)

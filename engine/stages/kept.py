@@ -33,7 +33,7 @@ def land(exchange: Exchange, services: Services) -> None:
 def entry_of(exchange: Exchange, services: Services) -> bytes | None:
     """The finished exchange's answer as it is kept: a line of JSON about it, then what the client got. None: not kept."""
     answer, tapped, reply, survey = exchange.answer, exchange.tapped, exchange.reply, exchange.survey
-    if answer is None or tapped is None or reply is None or survey is None or reply.status != 200:
+    if answer is None or exchange.served is None or tapped is None or reply is None or survey is None or reply.status != 200:
         return None
     if exchange.cancelled or exchange.error is not None or tapped.error is not None or tapped.stop not in _WHOLE:
         return None
@@ -46,7 +46,11 @@ def entry_of(exchange: Exchange, services: Services) -> bytes | None:
     said = "".join(block.text for block in response.content if isinstance(block, Text | Thinking))
     if services.redactor.count(said.encode("utf-8", "replace")):  # a stream tells it in pieces
         return None
-    head = {"ref": answer.candidate.ref, "stream": survey.stream, "usage": counted(exchange, answer)[0]}
+    head = {
+        "ref": answer.candidate.ref,
+        "stream": survey.stream,
+        "usage": counted(exchange, answer, exchange.served, services.calibration).usage,
+    }
     return orjson.dumps(head) + b"\n" + data
 
 

@@ -134,6 +134,7 @@ async def committed_relay(
     held: list[Relayed] = []
     async for piece in source:
         held.append(piece)
+        heard.told = piece.tapped.usage
         if piece.tapped.error is not None:
             await source.aclose()
             raise piece.tapped.error
@@ -156,6 +157,8 @@ async def committed_events(
             if isinstance(event, Failure):
                 await source.aclose()
                 raise event.error
+            if isinstance(event, Start):
+                heard.told = event.usage
         if any(not isinstance(event, Start | Progress) for event in events):
             break
     else:

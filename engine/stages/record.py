@@ -30,7 +30,7 @@ class Record(Stage):
 
     async def run(self, exchange: Exchange, services: Services) -> str | None:
         land(exchange, services)
-        exchange.bill = bill(exchange, services.prices)
+        exchange.bill = bill(exchange, services.prices, services.calibration)
         passed = settle(exchange, services)
         event = cleaned(event_of(exchange, services.monotonic()), services.redactor)
         if passed:
@@ -122,6 +122,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
         price_table=cost.table if cost else "",
         cost_basis=owed.basis,
         wasted_usd=owed.wasted_usd,
+        estimated_usd=owed.estimated_usd,
         requested_usd=owed.requested_usd,
         budgets=exchange.hold.budgets if exchange.hold else (),
         key_name=exchange.identity.key,
@@ -230,13 +231,16 @@ def _remember(exchange: Exchange, services: Services) -> None:
         output_tokens=usage.output_tokens if usage else None,
         key=exchange.served.key if exchange.served is not None else "",
     )
-    if exchange.prefix is not None and exchange.served is not None:
-        ref = exchange.served.candidate.ref
-        hints = exchange.served.hints
-        services.prefixes.note(
-            exchange.prefix,
-            ref,
-            exchange.policy.prompt_cache(ref),
-            usage,
-            hints=hints,
+    served, owed = exchange.served, exchange.bill
+    if served is None or owed is None:
+        return
+    ref = served.candidate.ref
+    if owed.basis == "usage" and usage is not None:
+        services.calibration.note(
+            ref, exchange.wire.name, usage, int(exchange.facts["estimate"]["input_tokens"]), served.heard
         )
+    if exchange.prefix is not None:
+        if owed.basis == "sizes" and owed.usage is not None:  # the prompt is there all the same; what was read is unknown
+            usage = replace(owed.usage, cached_tokens=None)
+        cache = exchange.policy.prompt_cache(ref)
+        services.prefixes.note(exchange.prefix, ref, cache, usage, hints=served.hints, key=served.key)

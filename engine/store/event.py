@@ -140,7 +140,9 @@ class Event:
     """What the estimate was counted by: `usage` (as the provider told), `partial` (the answer broke off; the prompt's count was
     told), `sizes` (nothing was told). Empty when there is no cost."""
     wasted_usd: float | None = None
-    """Estimate for attempts that were given up while the provider worked; no part of the answer's cost."""
+    """Of attempts that were given up while the provider worked; no part of the answer's cost."""
+    estimated_usd: float | None = None
+    """How much of both rests on counts that no provider told; None when all were told."""
     requested_usd: float | None = None
     """What the same tokens would have cost on the model asked for; of a refused request, its estimate there."""
     key_name: str = ""

@@ -38,7 +38,9 @@ def remember(events: Iterable[Event], sessions: Sessions, prefixes: Prefixes, ru
             cache = rules(ref)
             if tokens := _kept(event, cache):
                 until = datetime.fromisoformat(event.timestamp).timestamp() + cache.seconds
-                prefixes.restore(event.session_id, ref, tokens, until)
+                prefixes.restore(
+                    event.session_id, ref, tokens, until, key=event.attempts[-1].key if event.attempts else ""
+                )
 
 
 def _kept(event: Event, cache: PromptCache) -> int:

@@ -1,4 +1,4 @@
-"""Which beginnings of prompts providers still have in their caches: per conversation and model, in memory.
+"""Which beginnings of prompts providers still have in their caches: per conversation, model and key, in memory.
 
 Rules kept here:
 
@@ -6,6 +6,8 @@ Rules kept here:
   is hashed anew, since any byte of it may have changed; that is what the comparison costs.
 - What is warm is what a provider's row promises (how long, how short), corrected by what it reports: the tokens it read and
   wrote replace our figure, and one that keeps less than it promises is believed less.
+- A prompt cache belongs to the account of a key. Of a provider with several keys each has its own; what is told as warm for a
+  model is what the key has that will be asked.
 - A prefix breaks when a conversation goes on (its newest segment is there again) with something changed before. A new
   conversation, a summary in place of the old one, or a step back are no breaks.
 """
@@ -44,6 +46,17 @@ _NEARLY = 0.9
 Rules = Callable[[str], PromptCache]
 """`provider/name` → how it keeps prompts."""
 
+Place = tuple[str, str]
+"""`provider/name`, and the name of the key whose account it is; empty where a provider has one key."""
+
+Asked = Callable[[str], str]
+"""`provider/name` → name of the key that will be asked."""
+
+
+def one_key(_: str) -> str:
+    """For providers that have one key each."""
+    return ""
+
 
 @dataclass(slots=True, frozen=True)
 class Break:
@@ -74,8 +87,8 @@ class _Chain:
     digests: list[int]
     ends: list[int]
     """Bytes up to the end of each segment."""
-    entries: dict[str, list[_Entry]] = field(default_factory=dict)
-    """`provider/name` → what it has in its cache, shortest first."""
+    entries: dict[Place, list[_Entry]] = field(default_factory=dict)
+    """What each has in its cache, shortest first."""
     asked: float = 0.0
     pauses: int = 0
     """Requests that came after the short time was over and before the long one was."""
@@ -98,8 +111,12 @@ class Look:
     common: int
     """Segments it shares with the conversation's earlier request."""
     at: float
+    protocol: str = ""
+    """The client's."""
     warm: dict[str, int] = field(default_factory=dict)
     """`provider/name` → tokens that are expected to be read from its cache; models with none are absent."""
+    held: dict[Place, int] = field(default_factory=dict)
+    """The same of every key of theirs."""
     broken: Break | None = None
     bridges: dict[str, int] = field(default_factory=dict)
     """`provider/name` → segments of a prefix that it has, and finds only from one more breakpoint at its end: the client's own
@@ -116,9 +133,25 @@ class Look:
         return any(0 <= self.blocks[mark] - at < lookback for mark in marks if mark + 1 >= count)
 
     @property
+    def head_digest(self) -> int:
+        """Names what stands before the conversation. Clients of two protocols may say the same words there, and yet each of their
+        translations puts them at another place of the provider's request.
+        """
+        return hash((self.protocol, *self.digests[: self.head]))
+
+    @property
     def marked_head_only(self) -> bool:
         """Whether the client's breakpoints leave the conversation out, but for its beginning."""
         return bool(self.marks) and max(self.marks) <= self.head
+
+    def reading(self, ref: str, key: str) -> int:
+        """Tokens that are expected to be read from `ref`'s cache when it is asked with that key."""
+        return self.held.get((ref, key), 0)
+
+    def marked(self, hints: Sequence[str]) -> float:
+        """Share of the prompt up to its last breakpoint, as it is sent with these hints; 0.0 without one."""
+        marks = _sent(self, marking="marks" in hints, newest="newest" in hints)
+        return self.ends[max(marks)] / self.ends[-1] if marks and self.ends[-1] else 0.0
 
     @property
     def warmest(self) -> tuple[str, int]:
@@ -131,27 +164,37 @@ class Prefixes:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, list[_Chain]] = OrderedDict()
-        self._heads: OrderedDict[tuple[str, int], _Entry] = OrderedDict()
-        """(model, digest of tools and system) → what any conversation left in its cache."""
-        self._restored: dict[str, dict[str, _Entry]] = {}
+        self._heads: OrderedDict[tuple[Place, int], _Entry] = OrderedDict()
+        """(kept_by, digest of tools and system) → what any conversation left in its cache."""
+        self._restored: dict[str, dict[Place, _Entry]] = {}
         """Session of an earlier run → what its models had in their caches, until its first request."""
         self._kept: dict[str, float] = {}
         """Share of the expected tokens that a model has lately read."""
 
-    def restore(self, session: str, ref: str, tokens: int, until: float) -> None:
-        """`session` had so much of its prompt in `ref`'s cache when an earlier run ended."""
+    def restore(self, session: str, ref: str, tokens: int, until: float, *, key: str = "") -> None:
+        """`session` had so much of its prompt in `ref`'s cache, in that key's account, when an earlier run ended."""
         if session in self._restored or len(self._restored) < MAX_SESSIONS:
-            self._restored.setdefault(session, {})[ref] = _Entry(0, tokens, until)
+            self._restored.setdefault(session, {})[ref, key] = _Entry(0, tokens, until)
 
-    def look(self, session: str, segments: Segments, rules: Rules, now: float, *, marking: bool) -> Look:
+    def look(
+        self,
+        session: str,
+        segments: Segments,
+        rules: Rules,
+        now: float,
+        *,
+        marking: bool,
+        protocol: str = "",
+        asked: Asked = one_key,
+    ) -> Look:
         """What is warm for a request of `session` (empty: found by its first message) at `now`.
 
-        `marking`: breakpoints will be set if the client set none.
+        `marking`: breakpoints will be set if the client set none. `protocol`: the client's. `asked`: the key that will be asked, of those that have several.
         """
         segments.measure()
         digests, ends = segments.digests, list(accumulate(segments.sizes))
         blocks = list(accumulate(segments.blocks))
-        look = Look(session, None, segments.kinds, digests, ends, blocks, segments.marks, 0, now)
+        look = Look(session, None, segments.kinds, digests, ends, blocks, segments.marks, 0, now, protocol)
         if not session:
             look.key = f"#{hash(tuple(digests[: look.head + 1]))}"
         for chain in self._sessions.get(look.key, ()):
@@ -161,20 +204,34 @@ class Prefixes:
                 if common == len(digests):
                     break
         marks = _sent(look, marking=marking, newest=marking and look.marked_head_only)
-        for ref, entries in look.chain.entries.items() if look.chain else ():
-            tokens = self._bridged(ref, entries, rules(ref), look, marks)
+        for kept_by, entries in look.chain.entries.items() if look.chain else ():
+            tokens = self._bridged(kept_by[0], entries, rules(kept_by[0]), look, marks)
             if tokens:
-                look.warm[ref] = tokens
+                look.held[kept_by] = tokens
         if look.chain is None and look.head + 1 < len(look.kinds):
             restored = self._restored.get(look.key, {})
-            look.warm |= {ref: entry.tokens for ref, entry in restored.items() if entry.until > now}
+            look.held |= {kept_by: entry.tokens for kept_by, entry in restored.items() if entry.until > now}
         if look.common < look.head:
             self._from_heads(look, rules, marks)
+        look.warm = {ref: tokens for (ref, key), tokens in look.held.items() if key == asked(ref)}
         look.broken = self._break(look, rules, marks)
         return look
 
-    def note(self, look: Look, ref: str, cache: PromptCache, usage: Usage | None, *, hints: Sequence[str] = ()) -> None:
-        """The request was answered by `ref` with that usage; `hints` were added to it (`engine.stages.hints`)."""
+    def note(
+        self,
+        look: Look,
+        ref: str,
+        cache: PromptCache,
+        usage: Usage | None,
+        *,
+        hints: Sequence[str] = (),
+        key: str = "",
+    ) -> None:
+        """The request was answered by `ref`, asked with that key, with that usage; `hints` were added to it (`engine.stages.hints`).
+
+        A usage that says nothing of what was read is no reason to believe less of the cache.
+        """
+        kept_by = (ref, key)
         marks = _sent(look, marking="marks" in hints, newest="newest" in hints)
         if "bridge" in hints:
             marks = [*marks, look.bridges[ref] - 1]
@@ -188,7 +245,7 @@ class Prefixes:
             return
         until = look.at + cache.seconds
         missed = False
-        if read is not None and look.common >= look.head and (expected := look.warm.get(ref, 0)):
+        if read is not None and look.common >= look.head and (expected := look.held.get(kept_by, 0)):
             before = self._kept.get(ref, 1.0)
             self._kept[ref] = before + _WEIGHT * (min(read / expected, 1.0) - before)
             missed = read < expected * _NEARLY
@@ -197,7 +254,7 @@ class Prefixes:
         else:
             whole = usage.input_tokens // cache.step * cache.step
             kept = [(len(look.digests), whole)] if whole >= cache.minimum or read else []
-        entries = [e for e in chain.entries.get(ref, ()) if e.count <= look.common and e.until > look.at]
+        entries = [e for e in chain.entries.get(kept_by, ()) if e.count <= look.common and e.until > look.at]
         if missed:  # what should have been read is not there any more
             entries = [e for e in entries if e.tokens <= (read or 0)]
         for entry in entries:
@@ -210,9 +267,9 @@ class Prefixes:
         for count, tokens in kept:
             seconds = cache.long_seconds if count in longest else cache.seconds
             entries.append(_Entry(count, tokens, look.at + seconds, seconds))
-        chain.entries[ref] = _shortened(sorted(entries, key=lambda e: e.count))
+        chain.entries[kept_by] = _shortened(sorted(entries, key=lambda e: e.count))
         if kept:
-            self._note_head(look, ref, usage, until)
+            self._note_head(look, kept_by, usage, until)
 
     def long_pays(self, look: Look, ref: str, cache: PromptCache, rate: Rate | None, spent: float) -> bool:
         """Whether what stands before the conversation shall be kept for the longer time.
@@ -224,7 +281,10 @@ class Prefixes:
         if rate is None or chain is None or not cache.long_seconds or not head:
             return False
         kept = [
-            e for e in chain.entries.get(ref, ()) if e.count <= min(look.common, head) and e.seconds > cache.seconds
+            e
+            for (of, _), entries in chain.entries.items()
+            for e in entries
+            if of == ref and e.count <= min(look.common, head) and e.seconds > cache.seconds
         ]
         if any(entry.until > look.at for entry in kept):
             return True
@@ -271,24 +331,24 @@ class Prefixes:
 
     def _from_heads(self, look: Look, rules: Rules, marks: Sequence[int]) -> None:
         """Tools and system that another conversation left in a cache."""
-        head = hash(tuple(look.digests[: look.head]))
-        for (ref, digest), entry in self._heads.items():
-            if digest == head and entry.until > look.at and entry.tokens > look.warm.get(ref, 0):
-                cache = rules(ref)
+        head = look.head_digest
+        for (kept_by, digest), entry in self._heads.items():
+            if digest == head and entry.until > look.at and entry.tokens > look.held.get(kept_by, 0):
+                cache = rules(kept_by[0])
                 if (marks if cache.kind == "marks" else cache.partial) and entry.tokens >= cache.minimum:
-                    look.warm[ref] = entry.tokens // cache.step * cache.step
+                    look.held[kept_by] = entry.tokens // cache.step * cache.step
 
-    def _note_head(self, look: Look, ref: str, usage: Usage, until: float) -> None:
+    def _note_head(self, look: Look, kept_by: Place, usage: Usage, until: float) -> None:
         """Remember what other conversations may find; what was expected and not there is not expected again."""
         head = look.head
         if not head or head >= len(look.ends):
             return
-        key = (ref, hash(tuple(look.digests[:head])))
+        key = (kept_by, look.head_digest)
         entry, read = self._heads.get(key), usage.cached_tokens
         tokens = int((usage.input_tokens or 0) * look.ends[head - 1] / look.ends[-1])
-        if look.common < head and read is not None and (read or ref in look.warm):
+        if look.common < head and read is not None and (read or kept_by in look.held):
             tokens = read
-        if entry is not None and not entry.tokens:
+        elif entry is not None and not entry.tokens:
             tokens = 0  # each conversation has a head of its own there, whatever ours looks like
         self._heads[key] = _Entry(head, tokens, until)
         self._heads.move_to_end(key)
@@ -329,9 +389,9 @@ class Prefixes:
         if old is None or look.common >= len(old.digests) or not _goes_on(old, look):
             return None
         lost: tuple[int, str] = (0, "")
-        for ref, entries in old.entries.items():
+        for kept_by, entries in old.entries.items():
             alive = max((e.tokens for e in entries if e.until > look.at), default=0)
-            lost = max(lost, (alive - look.warm.get(ref, 0), ref))
+            lost = max(lost, (alive - look.held.get(kept_by, 0), kept_by[0]))
         if lost[0] <= 0:
             return None
         at = min(look.common, len(look.kinds) - 1)

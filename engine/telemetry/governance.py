@@ -37,7 +37,7 @@ def governance_records(event: Event) -> list[JsonObject]:
         ),
         "cost": _known(
             estimateUsd=event.cost_estimate_usd, reportedUsd=event.cost_reported_usd, wastedUsd=event.wasted_usd,
-            provenance=event.cost_provenance,
+            estimatedPartUsd=event.estimated_usd, provenance=event.cost_provenance,
         ),
         "workflow": dict(event.workflow),
         "tags": list(event.tags),

@@ -44,6 +44,7 @@ async def test_told_counts_are_what_is_billed(client: str, stream: bool) -> None
     ):
         event = await billed(gate, client, stream=stream)
     assert event["costBasis"] == "usage"
+    assert "estimatedUsd" not in event
     expected = (1000 * 100 + 600 * 10 + 100 * 125 + 50 * 400) / 1e6  # this wire's input leaves out the cached
     assert event["costEstimateUsd"] == pytest.approx(expected)
     assert event["requestedUsd"] == event["costEstimateUsd"]
@@ -57,9 +58,12 @@ async def test_a_stream_that_breaks_off_is_billed_for_what_came(client: str, wir
         emu.fail_next(Fault("truncated"))
         event = await billed(gate, client, stream=True, max_tokens=2000)
     prompt_told = wire == "anthropic-messages"
-    assert (event["status"], event["costBasis"]) == ("error", "partial" if prompt_told and client == wire else "sizes")
-    output = (event["costEstimateUsd"] * 1e6 - 100 * event["facts"]["estimate"]["input_tokens"]) / 400
+    assert (event["status"], event["costBasis"]) == ("error", "partial" if prompt_told else "sizes")
+    prompt = event["inputTokens"] if prompt_told else event["facts"]["estimate"]["input_tokens"]
+    output = (event["costEstimateUsd"] * 1e6 - 100 * prompt) / 400
     assert 200 <= output <= 300
+    told = (100 * prompt + 400 * event["outputTokens"]) / 1e6 if prompt_told else 0.0
+    assert event["estimatedUsd"] == pytest.approx(event["costEstimateUsd"] - told)
     assert "outputTokens" not in event or event["outputTokens"] < 20
 
 
@@ -68,6 +72,7 @@ async def test_a_silent_provider_is_estimated_and_marked() -> None:
     async with emulator(LONG) as emu, spine(policy(behind(emu, "openai-chat")), env={"FIRST_KEY": emu.key}) as gate:
         event = await billed(gate, "openai-chat", stream=True)
     assert (event["status"], event["costBasis"]) == ("success", "sizes")
+    assert event["estimatedUsd"] == event["costEstimateUsd"]
     assert not event.keys() & {"inputTokens", "outputTokens"}
     output = (event["costEstimateUsd"] * 1e6 - 100 * event["facts"]["estimate"]["input_tokens"]) / 400
     assert 470 <= output <= 510
@@ -104,6 +109,7 @@ async def test_what_was_given_up_is_wasted_not_lost() -> None:
             refused = await billed(gate, "openai-chat")
     assert late["status"] == refused["status"] == "fallback_success"
     assert late["wastedUsd"] == pytest.approx(late["facts"]["estimate"]["input_tokens"] * 100 / 1e6)
+    assert late["estimatedUsd"] == late["wastedUsd"]  # and nothing of the answer
     assert "wastedUsd" not in refused
 
 

@@ -48,7 +48,7 @@ def full(number: int = 0) -> Event:
         path=("decode", "classify", "gate", "cache", "dispatch", "encode"), losses=("top_k",),
         attempts=(attempt, AttemptEvent("groq", "llama", "openai-chat", answered=True, hedge=True)), policy="mine@12", cache_write_tokens=7,
         reasoning_tokens=8, cost_reported_usd=0.5, cost_provenance="provider", price_table="prices 1",
-        cost_basis="usage", wasted_usd=0.125, key_name="shop", budgets=("day", "team"), budget_thresholds=("day:0.8",), requested_usd=0.75,
+        cost_basis="usage", wasted_usd=0.125, estimated_usd=0.0625, key_name="shop", budgets=("day", "team"), budget_thresholds=("day:0.8",), requested_usd=0.75,
         repaired_calls=1, invalid_calls=2,
         shadow={"policy": "other@34", "routeClass": "fast_code", "model": "a/b", "change": "model", "costEstimateUsd": 0.5},
         workflow={"turn": 3, "results": [{"tool": "Bash", "ok": True}, {"tool": "Edit", "ok": False}, {"tool": "Read"}]},

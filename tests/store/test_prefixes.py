@@ -277,3 +277,50 @@ def test_a_conversation_that_went_back_with_another_model_is_looked_at_all_the_s
         look = prefixes.look("s", segments(prompt(turns)), rules.__getitem__, 1.0, marking=False)
         prefixes.note(look, ref, rules[ref], Usage(input_tokens=5_000, cached_tokens=0))
     assert "b/two" in look.warm
+
+
+@pytest.mark.parametrize("ref", ["a/marks", "b/auto"])
+def test_each_key_of_a_provider_has_a_cache_of_its_own(ref: str) -> None:
+    """What one account's cache holds is warm for requests with its key, and for no other; a new conversation's head, too."""
+    talk = Talk(ref)
+    talk.ask(prompt(0), 0, key="KEY_1")
+    for session, turns in (("s", 1), ("another", 0)):
+        talk.session = session
+        one, other = (
+            talk.prefixes.look(
+                session,
+                segments(prompt(turns, first=session)),
+                RULES.__getitem__,
+                1,
+                marking=False,
+                asked=lambda _, k=key: k,
+            )
+            for key in ("KEY_1", "KEY_2")
+        )
+        assert one.warm[ref] == one.reading(ref, "KEY_1") > 0
+        assert (other.warm, other.reading(ref, "KEY_1"), other.reading(ref, "KEY_2")) == ({}, one.warm[ref], 0)
+
+
+def test_a_head_is_that_of_a_protocol() -> None:
+    """Clients of two protocols say the same before the conversation; what a provider is sent of it differs all the same."""
+    prefixes = Prefixes()
+    looks = {
+        protocol: prefixes.look(
+            "", segments(prompt(0, first=protocol)), RULES.__getitem__, at, marking=False, protocol=protocol
+        )
+        for at, protocol in enumerate(("p", "q"))
+    }
+    prefixes.note(looks["p"], "b/auto", AUTOMATIC, Usage(5_000, 10, 0))
+    for protocol, warm in (("p", True), ("q", False)):
+        found = prefixes.look(
+            "", segments(prompt(0, first="new")), RULES.__getitem__, 9, marking=False, protocol=protocol
+        )
+        assert bool(found.warm) is warm
+
+
+def test_a_head_that_was_missed_once_is_warm_again_when_it_is_read() -> None:
+    """A miss says that each conversation has a head of its own there; a later hit says that it was chance."""
+    talk = Talk("b/auto", session="")
+    for number, read in enumerate((0, 0, 4_992)):
+        talk.ask(prompt(0, first=f"question {number}"), number, read=read)
+        assert bool(talk.look(prompt(0, first="another"), number).warm) is (number != 1)
