@@ -33,7 +33,14 @@ def land(exchange: Exchange, services: Services) -> None:
 def entry_of(exchange: Exchange, services: Services) -> bytes | None:
     """The finished exchange's answer as it is kept: a line of JSON about it, then what the client got. None: not kept."""
     answer, tapped, reply, survey = exchange.answer, exchange.tapped, exchange.reply, exchange.survey
-    if answer is None or exchange.served is None or tapped is None or reply is None or survey is None or reply.status != 200:
+    if (
+        answer is None
+        or exchange.served is None
+        or tapped is None
+        or reply is None
+        or survey is None
+        or reply.status != 200
+    ):
         return None
     if exchange.cancelled or exchange.error is not None or tapped.error is not None or tapped.stop not in _WHOLE:
         return None

@@ -26,13 +26,13 @@ def learned(told: float, times: int, size: int = 4_000) -> Calibration:
 
 def test_before_anything_was_told_the_estimate_stands() -> None:
     """A model that nobody heard of counts as estimated; so does the same model in another protocol."""
-    found = learned(1.3, 50)
+    found = learned(1.3, 250)
     assert (found.prompt("v/other", "p", 100), found.answer("v/m", "q", 70)) == (100, 70)
 
 
 def test_a_model_that_counts_more_is_believed() -> None:
-    """After some answers the estimate is within a hundredth of what it counts, for sizes that never were."""
-    found = learned(1.3, 50)
+    """After many answers the estimate is within a hundredth of what it counts, for sizes that never were."""
+    found = learned(1.3, 250)
     assert abs(found.prompt("v/m", "p", 10_000) - 13_000) < 130
     assert abs(found.answer("v/m", "p", 1_000) - 1_300) < 30
 
@@ -61,7 +61,7 @@ def test_hidden_reasoning_is_no_text() -> None:
 
 def test_names_are_bounded() -> None:
     """Clients choose models' names; those longest unused are forgotten."""
-    found = learned(1.4, 60)
+    found = learned(1.4, 20)
     for number in range(1_500):
         found.note(f"v/{number}", "p", Usage(100, 10), 100, heard(0))
     assert found.prompt("v/m", "p", 1_000) == 1_000
