@@ -10,8 +10,7 @@ Rules kept here:
   read from its cache, and written to it, as the gateway expected when the request came. What vendors do is not always known, so
   it can be wrong either way; nothing is added for safety.
 - An attempt that we gave up on (time ran out, the client left, another one was faster) was under way at the provider and is
-  paid for: its prompt is
-  counted, as an estimate, as wasted. So is an answer that came and was not taken (a tool call that fits nothing), as its
+  paid for: its prompt is counted, as an estimate, as wasted. So is an answer that came and was not taken (a tool call that fits nothing), as its
   provider counted it, or that broke off before it was passed on. What the provider refused, or failed at before it wrote
   anything, costs nothing.
 - What the same answer would have cost on the model that was asked for is worked out here and recorded, with today's prices.
