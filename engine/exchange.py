@@ -17,6 +17,7 @@ from engine.llm.protocol import StreamEncoder, Survey, Tapped, Target, WireProto
 from engine.llm.stream import StreamEvent
 from engine.policy.clients import ClientIdentity
 from engine.policy.decision import Candidate, Decision, Facts
+from engine.providers.calibration import Calibration
 from engine.providers.heard import Heard
 from engine.providers.retries import RetryBudgets
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from engine.policy.decide import Case
     from engine.policy.model import Policy
     from engine.protocols.tool_checks import ToolCheckCache
-    from engine.providers.calibration import Calibration
     from engine.providers.credentials import Credentials
     from engine.providers.health import Health
     from engine.providers.limits import Limits, Taken
@@ -259,7 +259,6 @@ class Services:
     health: Health
     limits: Limits
     prices: PriceTable
-    calibration: Calibration
     ledger: EventStore
     metrics: Metrics
     exports: Exports
@@ -281,6 +280,7 @@ class Services:
     """What is spent and reserved of the policy's budgets."""
     simulated: Simulated
     retries: RetryBudgets = field(default_factory=RetryBudgets)
+    calibration: Calibration = field(default_factory=Calibration)
     traces: TraceStore | None = None
     answers: AnswerStore | None = None
     """Both None where there is no folder for them."""

@@ -26,7 +26,6 @@ from engine.policy.clients import ClientIdentity, identify
 from engine.policy.model import Policy
 from engine.protocols.registry import PROTOCOLS
 from engine.protocols.tool_checks import ToolCheckCache
-from engine.providers.calibration import Calibration
 from engine.providers.credentials import Credentials, digest_of
 from engine.providers.health import Health
 from engine.providers.health_file import HealthFile, dump
@@ -121,7 +120,6 @@ class Gateway:
             health=Health(time.monotonic, limits),
             limits=limits,
             prices=prices,
-            calibration=Calibration(),
             ledger=ledger,
             metrics=Metrics(),
             exports=Exports(policy, environ, log=self.log),
