@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,7 +25,9 @@ from engine.policy.model import Policy
 from engine.protocols.retry_after import retry_after
 from engine.providers.transport import Transport
 from engine.store.event import Event
+from engine.store.protocol import EventStore
 from engine.telemetry.courier import Courier, Refused, Undelivered
+from engine.telemetry.cursor import Cursor
 from engine.telemetry.governance import governance_records
 
 TIMEOUTS = Timeouts(connect=3.0, first_event=10.0, idle=10.0, total=20.0)
@@ -72,11 +75,25 @@ class Listener:
 class Exports:
     """Publishes each finished event to its receivers and listeners. `start` it in the event loop."""
 
-    def __init__(self, policy: Policy, environ: Mapping[str, str], *, log: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        environ: Mapping[str, str],
+        *,
+        log: Callable[..., None],
+        state: Path | None = None,
+        store: EventStore | None = None,
+    ) -> None:
+        """With a folder and the store of its events, what could not be delivered in this run is by the next one."""
+
+        def past(name: str) -> Cursor | None:
+            path = state / f"export-{name}.json" if state is not None else None
+            return Cursor(path, store, datetime.now(UTC)) if path is not None and store is not None else None
+
         self._transport = Transport()
         self._listeners: set[Listener] = set()
         self.couriers = tuple(
-            Courier(name, receiver, log=log, sleep=asyncio.sleep, uniform=random.uniform)
+            Courier(name, receiver, log=log, sleep=asyncio.sleep, uniform=random.uniform, past=past(name))
             for name, receiver in _receivers(policy, environ, self.post, log)
         )
 

@@ -122,7 +122,7 @@ class Gateway:
             prices=prices,
             ledger=ledger,
             metrics=Metrics(),
-            exports=Exports(policy, environ, log=self.log),
+            exports=Exports(policy, environ, log=self.log, state=recorded, store=ledger),
             sessions=Sessions(),
             tool_checks=ToolCheckCache(),
             prefixes=Prefixes(),

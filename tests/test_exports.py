@@ -73,6 +73,24 @@ async def test_the_governance_file(tmp_path: Path, root: Path) -> None:
     assert (path.stat().st_mode & 0o777, CANARY.encode() in path.read_bytes()) == (0o600, False)
 
 
+async def test_what_a_dead_webhook_did_not_get_arrives_after_a_restart(tmp_path: Path) -> None:
+    """Requests of a run whose receiver is down are delivered by the next run, each once, and those of that run behind them."""
+    async with Emulator(models=ROWS) as emu, Receiver() as receiver:
+        told: list[str] = []
+
+        def all_told() -> bool:
+            return b"".join(got[2] for got in receiver.got).count(b"\n") == len(told)
+
+        for url in ("http://127.0.0.1:9/in", receiver.url, receiver.url):
+            made = text(emu, {"governance": {"url": url}})
+            async with spine(made, env={"FIRST_KEY": emu.key}, state=tmp_path) as gate:
+                told += [event["id"] for event in await ask(gate, 3)]
+                if url == receiver.url:
+                    await until(all_told)
+    records = [orjson.loads(line) for _, _, body in receiver.got for line in body.splitlines()]
+    assert [record["id"] for record in records] == told
+
+
 async def test_the_governance_webhook() -> None:
     """Tried again until it works, with the token, each record at least once; a refusal is not tried again."""
     async with (

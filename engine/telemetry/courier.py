@@ -7,13 +7,14 @@ Rules kept here:
 - What could not be delivered is tried again after a pause that doubles up to `LONGEST`, with jitter, or as long as the
   receiver asks for. What a receiver refuses for good is dropped and counted: trying again would say the same.
 - A failing receiver is told about in the log once, and once when it works again.
+- With a `Past`, what is not delivered at the end, or at a crash, is by the next run.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from engine.store.event import Event
@@ -54,6 +55,16 @@ class Receiver(Protocol):
         """Hand over `events`. Raises Undelivered or Refused."""
 
 
+class Past(Protocol):
+    """What became of events in earlier runs. Called in threads, one at a time."""
+
+    def missed(self, most: int) -> list[Event]:
+        """Those that were not delivered, the newest `most`, the one that ended first in front."""
+
+    def delivered(self, events: Sequence[Event]) -> None:
+        """These are, or never will be."""
+
+
 class Courier:
     """Carries events to one receiver. `start` it in the event loop, `close` it at the end."""
 
@@ -65,15 +76,17 @@ class Courier:
         log: Callable[..., None],
         sleep: Callable[[float], Awaitable[Any]],
         uniform: Callable[[float, float], float],
+        past: Past | None = None,
     ) -> None:
         self.name = name
         self.sent = 0
         self.dropped = 0
-        """Lost because the backlog was full, or at the end."""
+        """Lost because the backlog was full, or, without a past, at the end."""
         self.refused = 0
         self.failing = False
         self._receiver = receiver
         self._log, self._sleep, self._uniform = log, sleep, uniform
+        self._past = past
         self._waiting: deque[Event] = deque()
         self._some = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -99,7 +112,7 @@ class Courier:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Try a last time, for a few seconds; what is left is lost and counted."""
+        """Try a last time, for a few seconds; what is left waits for the next run, or is lost and counted."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -111,15 +124,18 @@ class Courier:
                     while self._gather():
                         await self._attempt()
         except (Undelivered, TimeoutError) as error:
-            self._log("export_lost", export=self.name, events=self.backlog, reason=str(error) or "no answer in time")
+            name = "export_lost" if self._past is None else "export_waits"
+            self._log(name, export=self.name, events=self.backlog, reason=str(error) or "no answer in time")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        self.dropped += self.backlog
+        self.dropped += self.backlog if self._past is None else 0
         self._waiting.clear()
         self._carried = []
 
     async def _run(self) -> None:
         pause = SHORTEST
+        if self._past is not None:
+            await self._recall(self._past)
         while True:
             await self._some.wait()
             if not self.failing:
@@ -137,6 +153,21 @@ class Courier:
                 pause = min(pause * 2, LONGEST)
             else:
                 pause = SHORTEST
+
+    async def _recall(self, past: Past) -> None:
+        """Put what earlier runs did not deliver in front of what waits."""
+        try:
+            found = await asyncio.to_thread(past.missed, BACKLOG)
+        except Exception as error:  # noqa: BLE001  the background task's boundary: what is new can be delivered all the same
+            self._log("defect", stage=self.name, kind=type(error).__name__, error=error)
+            return
+        waiting = {event.id for event in self._waiting}
+        older = [event for event in found if event.id not in waiting]
+        room = BACKLOG - len(waiting)
+        self.dropped += max(len(older) - room, 0)
+        self._waiting.extendleft(reversed(older[len(older) - min(room, len(older)) :]))
+        if self._waiting:
+            self._some.set()
 
     def _gather(self) -> bool:
         """Take a batch out of the backlog, unless one is still to be delivered; whether there is one."""
@@ -162,6 +193,8 @@ class Courier:
                 self.failing = False
                 self._log("export_works_again", export=self.name, lost=self.dropped)
         self._carried = []
+        if self._past is not None:
+            await asyncio.to_thread(self._past.delivered, batch)
 
     def _failed(self, error: Undelivered) -> None:
         if not self.failing:

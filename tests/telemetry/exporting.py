@@ -51,5 +51,5 @@ async def dead_receiver(settings: dict[str, Any], tmp_path: Path) -> None:
     assert f'sbgw_export_ok{{export="{state["export"]}"}} 0' in metrics
     assert [line["event"] for line in gate.logged if line["event"].startswith("export")] == [
         "export_failed",
-        "export_lost",
+        "export_waits",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from engine.store.event import Event
 from engine.telemetry import courier as module
 from engine.telemetry.courier import Courier, Refused, Undelivered
 from tests.store.builders import event
+from tests.telemetry.exporting import until
 
 
 class Receiver:
@@ -33,7 +35,7 @@ class Receiver:
 class Bench:
     """A courier whose sleeps take no time and are written down."""
 
-    def __init__(self, receiver: Any) -> None:
+    def __init__(self, receiver: Any, past: Any = None) -> None:
         self.slept: list[float] = []
         self.told: list[str] = []
         self.courier = Courier(
@@ -42,6 +44,7 @@ class Bench:
             log=lambda name, **_: self.told.append(name),
             sleep=self._sleep,
             uniform=lambda _, high: high,
+            past=past,
         )
 
     async def _sleep(self, seconds: float) -> None:
@@ -158,3 +161,51 @@ async def test_the_end_does_not_repeat_a_delivery_under_way() -> None:
     go_on.set()
     await closing
     assert (receiver.got, bench.courier.sent, bench.courier.dropped) == ([[IDS[1]], [IDS[2]]], 2, 0)
+
+
+async def test_a_past_is_delivered_before_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event once, the newest that fit; what was delivered or refused is noted; what was not, is not, and is not lost."""
+    monkeypatch.setattr(module, "BACKLOG", 4)
+
+    class Past:
+        def __init__(self) -> None:
+            self.noted: list[str] = []
+
+        def missed(self, most: int) -> list[Event]:
+            return [event(number) for number in (1, 2, 3, 5)][-most:]
+
+        def delivered(self, events: Sequence[Event]) -> None:
+            self.noted += [one.id for one in events]
+
+    receiver, past = Receiver(Refused("HTTP 400")), Past()
+    bench = Bench(receiver, past)
+    bench.courier.take(event(5))
+    bench.courier.take(event(6))
+    bench.courier.start()
+    await until(lambda: past.noted)
+    receiver.errors = [Undelivered("down") for _ in range(1000)]
+    bench.courier.take(event(7))
+    await bench.settle()
+    await bench.courier.close()
+    told = [IDS[number] for number in (2, 3, 5, 6)]
+    assert (past.noted, receiver.seen_ids) == (told, [IDS[5], IDS[6], IDS[7]])
+    assert (bench.courier.dropped, bench.courier.refused, bench.told[-1]) == (1, 4, "export_waits")
+
+
+async def test_a_past_that_can_not_be_read_costs_nothing_new() -> None:
+    """It is told of as a defect, and what is new is delivered."""
+
+    class Broken:
+        def missed(self, most: int) -> list[Event]:
+            raise OSError(most)
+
+        def delivered(self, events: Sequence[Event]) -> None:
+            return
+
+    receiver = Receiver()
+    bench = Bench(receiver, Broken())
+    bench.courier.start()
+    bench.courier.take(event(1))
+    await until(lambda: receiver.got)
+    await bench.courier.close()
+    assert (receiver.got, bench.told) == ([[IDS[1]]], ["defect"])
