@@ -99,6 +99,16 @@ def test_documented_policies_are_valid(tmp_path: Path) -> None:
     assert shown != []
 
 
+def test_the_example_of_a_hedged_route_keeps_its_promises(tmp_path: Path) -> None:
+    """Its policy passes its own tests, and has no warning."""
+    shown, tests = fenced((ROOT / "examples/slow-providers.md").read_text("utf-8"), "yaml")
+    (tmp_path / "impatient.yaml").write_text(shown, "utf-8")
+    (tmp_path / "impatient.test.yaml").write_text(tests, "utf-8")
+    result = CliRunner().invoke(cli, ["test", str(tmp_path / "impatient.yaml")])
+    assert result.exit_code == 0, result.output
+    assert "warning" not in CliRunner().invoke(cli, ["check", str(tmp_path / "impatient.yaml")]).output
+
+
 def test_endpoints_in_readme_exist() -> None:
     """Every path in README's table is a route of the server."""
     source = (ROOT / "engine/server.py").read_text("utf-8")

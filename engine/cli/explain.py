@@ -144,12 +144,12 @@ def _served(event: Event) -> list[str]:
 
 def _came_of(attempt: AttemptEvent) -> str:
     """How an attempt began, if that was beside another, how it ended, and why nobody was asked beside it."""
-    from engine.store.event import LOST, UNHEDGED
+    from engine.store.event import UNHEDGED
 
     beside = f", asked beside it at {attempt.started_ms:,.0f} ms," if attempt.hedge else ""
     ended = (
         f" answered in {attempt.latency_ms:,.0f} ms" if not attempt.meaning
-        else f" lost the race after {attempt.latency_ms:,.0f} ms" if attempt.meaning == LOST
+        else f" lost the race after {attempt.latency_ms:,.0f} ms" if attempt.outrun
         else f" failed ({attempt.meaning})"
     )  # fmt: skip
     alone = f", not hedged: {UNHEDGED.get(attempt.unhedged, attempt.unhedged)}" if attempt.unhedged else ""

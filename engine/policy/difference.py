@@ -46,6 +46,8 @@ class Outcome:
     kept: str | None = field(default=None, compare=False)
     """The rule by which its answer may be kept; None where that is not known, as in a record."""
     traced: str | None = field(default=None, compare=False)
+    hedged: bool = field(default=False, compare=False)
+    """The next of the chain is asked beside one that is slow."""
 
     @property
     def model(self) -> str:
@@ -62,7 +64,8 @@ class Outcome:
             return cls(decision.route_class, "no_candidate")
         first = chain[0]
         refs = tuple([candidate.ref for candidate in chain])
-        return cls(decision.route_class, "", refs, first.protocol, first.preserve, first.losses)
+        hedged = decision.hedge_ms > 0
+        return cls(decision.route_class, "", refs, first.protocol, first.preserve, first.losses, hedged=hedged)
 
     @classmethod
     def of_case(cls, case: Case) -> Outcome:
@@ -80,7 +83,8 @@ class Outcome:
             return cls(case.route_class, "no_candidate")
         first = chain[0]
         refs = tuple([candidate.ref for candidate in chain])
-        return cls(case.route_class, "", refs, first.protocol, first.preserve, first.losses)
+        hedged = case.hedge_ms > 0
+        return cls(case.route_class, "", refs, first.protocol, first.preserve, first.losses, hedged=hedged)
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Outcome | None:
@@ -95,7 +99,8 @@ class Outcome:
             first = chain[0]
             refs = tuple([candidate["ref"] for candidate in chain])
             losses = tuple(first.get("losses", ()))
-            return cls(data["routeClass"], "", refs, first["protocol"], first["preserve"], losses)
+            hedged = "hedgeMs" in data
+            return cls(data["routeClass"], "", refs, first["protocol"], first["preserve"], losses, hedged=hedged)
         except (KeyError, TypeError, AttributeError):
             return None
 

@@ -53,6 +53,8 @@ class Record:
     cost_usd: float | None = None
     latency_ms: float | None = None
     """Of a whole answer; None for what failed or was broken off."""
+    outrun: frozenset[str] = frozenset()
+    """Those that were given up because one that was asked beside them began first."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -178,13 +178,16 @@ class Account:
 
 
 def _answering(record: Record, outcome: Outcome) -> str:
-    """The model that would have answered: the first of the chain that was not seen to fail on this request.
+    """The model that would have answered: the first of the chain that was not seen to fail on this request, or, where the next is
+    asked beside a slow one, whoever was seen to be faster.
 
     Nobody, when the chain begins with one that failed and nobody else answered either: that would have gone the same way.
     """
     if not outcome.chain or (not record.served and outcome.chain[0] in record.failed):
         return ""
-    return next((ref for ref in outcome.chain if ref not in record.failed), "")
+    answers = next((ref for ref in outcome.chain if ref not in record.failed), "")
+    outrun = outcome.hedged and answers in record.outrun and record.served in outcome.chain
+    return record.served if outrun else answers
 
 
 def _cold(usage: Usage, *, marks: bool) -> Usage:

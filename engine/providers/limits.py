@@ -61,7 +61,10 @@ class Limits:
         for event in events(now.replace(hour=0, minute=0, second=0, microsecond=0)):
             for attempt in event.attempts:
                 if attempt.provider in daily:
-                    self._of(attempt.provider, now).requests += 1
+                    told = self._of(attempt.provider, now)
+                    told.requests += 1
+                    if attempt.outrun:  # it read the prompt, and nobody was told how long that was
+                        told.tokens += int(event.facts.get("estimate", {}).get("input_tokens", 0))
             if event.selected_provider in daily:
                 used = (event.input_tokens or 0) + (event.output_tokens or 0)
                 self._of(event.selected_provider, now).tokens += used

@@ -73,6 +73,11 @@ class AttemptEvent:
     unhedged: str = ""
     """Why none began beside it, though it had not begun to answer by then: `login attempts unfit budget`."""
 
+    @property
+    def outrun(self) -> bool:
+        """It was given up for the answer of one beside it: neither a failure nor an answer."""
+        return self.meaning == LOST
+
 
 @dataclass(slots=True, frozen=True)
 class Event:

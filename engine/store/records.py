@@ -9,7 +9,7 @@ from typing import Any
 from engine.llm.messages import JsonObject, Usage
 from engine.policy.replay import Record
 from engine.store.detail import Details
-from engine.store.event import LOST, Event, attempt_json
+from engine.store.event import Event, attempt_json
 
 RECORDED = (
     "id, timestamp, detail, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, "
@@ -24,7 +24,7 @@ def record_of_row(row: Sequence[Any], details: Details) -> Record:
     """The record in a row of `RECORDED`. Raises sqlite3.Error."""
     name, timestamp, packed, prompt, answer, cached, written, usd, took, status = row
     said = details.unpack(packed)
-    served, failed = _tried(said.get("attempts", ()))
+    served, failed, outrun = _tried(said.get("attempts", ()))
     return Record(
         id=name,
         at=datetime.fromisoformat(timestamp),
@@ -34,6 +34,7 @@ def record_of_row(row: Sequence[Any], details: Details) -> Record:
         states=said.get("availability", {}),
         served=served,
         failed=failed,
+        outrun=outrun,
         usage=Usage(prompt, answer, cached, written) if prompt is not None else None,
         cost_usd=usd,
         latency_ms=took if status in _WHOLE else None,
@@ -42,7 +43,7 @@ def record_of_row(row: Sequence[Any], details: Details) -> Record:
 
 def record_of(event: Event) -> Record:
     """The event as a dry run asks about it. Raises ValueError when its timestamp is none."""
-    served, failed = _tried([attempt_json(attempt) for attempt in event.attempts])
+    served, failed, outrun = _tried([attempt_json(attempt) for attempt in event.attempts])
     prompt = event.input_tokens
     usage = Usage(prompt, event.output_tokens, event.cached_input_tokens, event.cache_write_tokens)
     return Record(
@@ -54,19 +55,23 @@ def record_of(event: Event) -> Record:
         states=event.availability,
         served=served,
         failed=failed,
+        outrun=outrun,
         usage=usage if prompt is not None else None,
         cost_usd=event.cost_usd,
         latency_ms=event.latency_ms if event.status in _WHOLE else None,
     )
 
 
-def _tried(attempts: Iterable[JsonObject]) -> tuple[str, frozenset[str]]:
-    """(who answered, who failed). Whose answer the client did not wait for has answered; who was outrun has done neither."""
-    served, failed = "", set()
+def _tried(attempts: Iterable[JsonObject]) -> tuple[str, frozenset[str], frozenset[str]]:
+    """(who answered, who failed, who was outrun). Whose answer the client did not wait for has answered."""
+    served, failed, outrun = "", set(), set()
     for attempt in attempts:
         ref = f"{attempt['provider']}/{attempt['model']}"
-        if attempt.get("meaning", "") in ("", "cancelled"):
-            served = served or ref
-        elif attempt["meaning"] != LOST:
-            failed.add(ref)
-    return served, frozenset(failed - {served})
+        match attempt.get("meaning", ""):
+            case "" | "cancelled":
+                served = served or ref
+            case "lost":
+                outrun.add(ref)
+            case _:
+                failed.add(ref)
+    return served, frozenset(failed - {served}), frozenset(outrun)

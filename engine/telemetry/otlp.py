@@ -158,7 +158,7 @@ def spans_of(event: Event, names: Mapping[str, str]) -> list[Span]:
                     _attempt(event, attempt, answered=answered)
                     | {"gen_ai.provider.name": names.get(attempt.provider, attempt.provider)}
                 ),
-                status=_status(attempt.meaning),
+                status=_status("" if attempt.outrun else attempt.meaning),
             )
         )  # fmt: skip
     return spans

@@ -288,6 +288,18 @@ def test_who_failed_then_fails_again() -> None:
     assert replay(BASE, alone, [nobody]).books.new_usd == 0.0
 
 
+def test_who_was_outrun_then_is_outrun_again() -> None:
+    """By a policy that asks the faster one as well; another one waits for the slow one, which had not failed."""
+    hedged = policy("routes: {fallback_safe: {use: [requested, alpha, beta], hedge: {after_ms: 500}}}\n")
+    patient = policy("routes: {fallback_safe: [requested, alpha, beta]}\n")
+    lost = replace(record(hedged, 0), served="beta/be-big", outrun=frozenset({"alpha/al-big"}), cost_usd=0.5)
+    assert lost.decision["hedgeMs"] == 500
+    assert replay(hedged, hedged, [lost]).books.new_usd == 0.5
+    waited = replay(hedged, patient, [lost]).books
+    assert lost.usage is not None
+    assert (waited.old_usd, waited.new_usd) == (0.5, price("alpha/al-big", lost.usage, lost.at))
+
+
 def test_drift_stands_apart() -> None:
     """Where the old policy decides otherwise today, that is drift, with an example, and no change of the new one."""
     made = record(BASE, 0)

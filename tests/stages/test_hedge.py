@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from engine.cli import cli
 from engine.exchange import Answer as Committed
 from engine.exchange import Attempt, Exchange, Services
+from engine.llm.errors import ProviderError
 from engine.llm.messages import Usage
 from engine.policy.hedging import bound
 from engine.providers.ward import Place
 from engine.stages import hedge
 from engine.stages.booked import carry_out
+from engine.store.event import Event
+from engine.store.records import record_of
 from tests.emulator import Emulator, Fault, Script, Turn
 from tests.emulator import Usage as Tokens
 from tests.emulator.models import Model
 from tests.judge import judged
 from tests.spine import CLASSES, KEY, PATHS, PROTOCOLS, Behind, Spine, body, policy, spine
 from tests.spine import Answer as HTTPAnswer
-from tests.stages.test_faults import running, settled
+from tests.stages.test_faults import descriptors, running, settled
 
 ROWS = {"m": Model()}
 FIRST, SECOND, THIRD = "Said by the first one.", "Said by the second one.", "Said by the third one."
@@ -97,6 +103,7 @@ async def racing(
     hedged: bool = True,
     rows: dict[str, dict[str, Any]] | None = None,
     price: dict[str, float] | None = None,
+    state: Path | None = None,
     **sections: Any,
 ) -> AsyncIterator[Race]:
     said = {"first": FIRST, "second": SECOND, "third": THIRD}
@@ -113,7 +120,7 @@ async def racing(
             route["hedge"] = {"after_ms": 700}
         env = {b.key_env: p.key for b, p in zip(behind, providers, strict=True)}
         text = policy(*behind, routes=dict.fromkeys(CLASSES, route), **sections)
-        async with spine(text, env=env) as gate:
+        async with spine(text, env=env, state=state) as gate:
             yield Race(gate, providers, running())
     finally:
         for provider in providers:
@@ -362,6 +369,17 @@ async def test_a_client_that_leaves_ends_both(protocol: str, *, stream: bool) ->
     assert event["wastedUsd"] == pytest.approx(sum(a["wastedUsd"] for a in event["attempts"]))
 
 
+async def test_no_descriptor_is_left() -> None:
+    """Of twenty requests whose slow attempt was cancelled each time."""
+    before = descriptors()
+    async with racing() as race:
+        race.first.hold = asyncio.Event()
+        answers = await asyncio.gather(*(race.begin(WIRE, stream=bool(n % 2)) for n in range(20)))
+        assert {judged(answer).text for answer in answers} == {SECOND}
+        await settled(race.gate, race.before)
+    await race.until(lambda: descriptors() <= before)
+
+
 async def test_the_deadline_is_for_both() -> None:
     """Two that never begin end together, with the request's own time."""
     async with racing(fallback={"total_seconds": 0.3}) as race:
@@ -426,8 +444,6 @@ async def test_never_to_one_that_is_unwell_or_at_a_limit() -> None:
                 "second", race.services.credentials.digests(race.gate.gateway.loaded.policy.providers["second"])[0], "m"
             )
         )
-        from engine.llm.errors import ProviderError
-
         health.failed(trial, ProviderError("wait", meaning="rate_limit", retry_after=600))
         race.first.hold = asyncio.Event()
         answer, event = await race.ask(WIRE)
@@ -531,6 +547,37 @@ async def test_being_outrun_is_no_failure() -> None:
     assert (first["state"], first["errorRate"], first["healthy"]) == ("closed", 0.0, True)
     assert first["latencyMs"] > 0
     assert second["state"] == "closed"
+
+
+async def test_what_became_of_it_is_told(tmp_path: Path) -> None:
+    """`sbgw events` marks the request, `sbgw explain` says who lost to whom, and why nobody was asked."""
+    async with racing(state=tmp_path) as race:
+        race.first.hold = asyncio.Event()
+        _, event = await race.ask(WIRE)
+    told = CliRunner().invoke(cli, ["events", "--state-dir", str(tmp_path)], terminal_width=300).output
+    assert "fallback_success (hedged)" in told
+    shown = CliRunner().invoke(cli, ["explain", "last", "--state-dir", str(tmp_path)]).output
+    words = " ".join(shown.split())
+    assert "hedged after 700 ms" in words
+    assert "first/m lost the race after" in words
+    assert "second/m, asked beside it at" in words
+    assert record_of(Event.from_json(event)).outrun == {"first/m"}
+    async with racing(state=tmp_path, fallback={"attempts": 1}) as race:
+        await race.ask(WIRE)
+    shown = CliRunner().invoke(cli, ["explain", "last", "--state-dir", str(tmp_path)]).output
+    assert "not hedged: no attempt was left" in " ".join(shown.split())
+
+
+async def test_a_restart_knows_what_the_loser_used_of_its_row(tmp_path: Path) -> None:
+    """A request and its prompt, as far as anybody knows."""
+    limits = {"limits": {"tokens_per_day": 100_000, "requests_per_day": 10}}
+    async with racing(state=tmp_path, rows={"first": limits}) as race:
+        race.first.hold = asyncio.Event()
+        _, event = await race.ask(WIRE)
+    async with racing(state=tmp_path, rows={"first": limits}) as race:
+        used = race.known("first")["limits"]
+    assert used["requestsPerDay"]["used"] == 1
+    assert used["tokensPerDay"]["used"] == event["facts"]["estimate"]["input_tokens"]
 
 
 async def test_metrics_tell_hedges_from_fallbacks() -> None:

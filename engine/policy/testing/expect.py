@@ -105,6 +105,7 @@ _ONE: Mapping[str, Callable[[Decision], Any]] = {
     "provider": _of_first("provider"),
     "protocol": _of_first("protocol"),
     "preserve": _of_first("preserve"),
+    "hedged": lambda decision: decision.hedge_ms or False,
 }
 """Expectations of one value → the decision's."""
 
