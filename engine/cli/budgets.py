@@ -43,7 +43,7 @@ def budgets(url: str, as_json: bool, policy: str | None, state_dir: Path | None)
         click.echo("the policy has no budgets, or nobody has drawn from them; README says how to write one")
         return
     headings = ["budget", "of", "limit", "spent", "set aside", "left", "reached", "begins anew"]
-    table(headings, [_cells(pot) for pot in pots], right=(2, 3, 4, 5, 6))
+    table(headings, [_cells(pot) for pot in pots], right=(2, 3, 4, 5, 6), whole=(7,), spare=(6, 4))
     unknown = sum(pot["unknownCosts"] for pot in pots)
     if unknown:
         click.echo(f"{unknown:,} costs are known to nobody and in no sum")

@@ -105,9 +105,11 @@ def refusal(budget: str, by: Iterable[str], per: Period) -> str:
     """What a client reads, as a template."""
     whose = "".join(f" for the {word} ${{{'.'.join(BY[word])}}}" for word in by)
     period = {"day": "today's", "month": "this month's", "": "the"}[per]
+    anew = {"day": "It begins anew tomorrow", "month": "It begins anew next month", "": "It lasts for good"}[per]
     return (
         f"The budget '{budget}' is used up: ${{budget.{budget}.spent_usd}} of {period} ${{budget.{budget}.limit_usd}} dollars"
-        f"{whose} are spent or under way, too much for this request on ${{model.ref}}."
+        f"{whose} are spent or under way, too much for this request on ${{model.ref}}. {anew}; "
+        "`sbgw budgets` shows how it stands."
     )
 
 

@@ -46,7 +46,8 @@ def test_a_request_that_does_not_fit_is_refused() -> None:
     said = (
         "The budget 'day' is used up: 0.89 of today's 1 dollars are spent or under way, too much for this request on "
     )
-    assert decision.denial.message == said + "alpha/al-big."
+    anew = "alpha/al-big. It begins anew tomorrow; `sbgw budgets` shows how it stands."
+    assert decision.denial.message == said + anew
 
 
 def test_a_model_without_a_price_is_served_until_nothing_is_left() -> None:
