@@ -67,8 +67,11 @@ def models(context: click.Context, policy: str | None, everything: bool, live: b
     "--write", type=click.Path(dir_okay=False, path_type=Path), help="Put the rows into this file instead of printing."
 )
 @click.option("--all", "everything", is_flag=True, help="Also models that have a row already.")
+@policy_option
 @click.pass_context
-def import_rows(context: click.Context, provider: str, write: Path | None, everything: bool) -> None:
+def import_rows(
+    context: click.Context, provider: str, write: Path | None, everything: bool, policy: str | None
+) -> None:
     """Write rows for the models that PROVIDER lists and no row describes.
 
     A row claims what the list says plainly and nothing else; no model is marked safe for an agent. `sbgw probe` finds out what
@@ -78,11 +81,11 @@ def import_rows(context: click.Context, provider: str, write: Path | None, every
     Examples:
       sbgw models import ollama
       sbgw models import openrouter --write models.yaml      then: extends: [default, models.yaml]
-      sbgw models --policy mine.yaml import mine
+      sbgw models import mine --policy mine.yaml
     """
     from engine.cli.rows_file import rows_yaml, write_rows
 
-    loaded = load(context.obj, None)
+    loaded = load(policy or context.obj, None)
     if provider not in loaded.providers:
         from engine.policy.suggest import did_you_mean
 
@@ -140,7 +143,7 @@ def _print_rows(rows: Sequence[JsonObject]) -> None:
     headings = [
         "model", "ready", "can", "context", "output", "claude code", "codex", "classes", "$/M in", "$/M out",
     ]  # fmt: skip
-    table(headings, [_cells(row) for row in rows], right=(3, 4, 8, 9))
+    table(headings, [_cells(row) for row in rows], right=(3, 4, 8, 9), whole=(1, 5, 6), spare=(7, 2, 4, 6))
     for row in rows:
         if row["ending"]:
             click.echo(
@@ -156,6 +159,10 @@ def _print_live(listings: Sequence[Listing]) -> None:
             click.echo(line)
 
 
+def _tokens(count: int) -> str:
+    return f"{count / 1e6:g}M" if count >= 1_000_000 else f"{count // 1000}k" if count >= 1000 else str(count)
+
+
 def _cells(row: JsonObject) -> list[str]:
     def price(value: float | None) -> str:
         return "?" if value is None else f"{value:g}"
@@ -164,8 +171,8 @@ def _cells(row: JsonObject) -> list[str]:
         row["model"],
         "yes" if row["ready"] else "-",
         " ".join(word for word in ("tools", "vision", "reasoning") if row[word]),
-        f"{row['context']:,}",
-        f"{row['maxOutput']:,}",
+        _tokens(row["context"]),
+        _tokens(row["maxOutput"]),
         row["claudeCodeSafe"],
         row["codexSafe"],
         " ".join(row["classes"]),

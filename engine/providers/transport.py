@@ -87,7 +87,7 @@ class Transport:
                 response = await self._session.request(
                     method,
                     url,
-                    data=body if len(body) < _IN_PIECES else BytesIO(body),
+                    data=(body if len(body) < _IN_PIECES else BytesIO(body)) if body else None,
                     headers={**headers, "Accept-Encoding": "identity"},
                     timeout=limits,
                     allow_redirects=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 import yaml
+from click import unstyle
 from click.testing import CliRunner, Result
 
 from engine.cli import cli
@@ -21,6 +23,9 @@ from engine.cli.announce import screen
 from engine.gateway import Gateway
 from engine.policy.endings import ending, endings
 from engine.policy.load import check_text, load_text
+from tests.emulator import Emulator
+from tests.spine import Behind
+from tests.spine import policy as policy_of
 
 KEY = "sk-canary-list-key-1234"
 OPENAI = {
@@ -282,3 +287,29 @@ def test_the_start_screen_names_models_near_their_end(tmp_path: Path) -> None:
     text = screen(gateway, "http://localhost:8787", tmp_path, from_environment=False)
     assert "ending      groq/old ended on 2026-01-01" in text
     assert "groq/late" not in text
+
+
+async def test_a_strict_vendor_lists_its_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GET has no body, so it names no type of one: the vendor refuses octets. `--policy` may stand behind `import`, too."""
+    async with Emulator() as emu:
+        monkeypatch.setenv("FIRST_KEY", emu.key)
+        file = tmp_path / "mine.yaml"
+        row = {"models_path": "/v1/models"}
+        file.write_text(policy_of(Behind("first", emu.url, ("anthropic-messages",), row=row)))
+        told = await asyncio.to_thread(
+            CliRunner().invoke, cli, ["models", "import", "first", "--policy", str(file)], catch_exceptions=False
+        )
+        assert emu.refused == []
+        assert [seen.wire for seen in emu.requests if "content-type" in seen.headers] == []
+    rows = yaml.safe_load(told.output)["models"]
+    assert rows["first/claude-sonnet-5-5"]["context"] == 1_000_000
+
+
+def test_eighty_columns_are_enough_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a narrow terminal the least telling columns are left out; names may be broken, nothing is cut."""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = unstyle(CliRunner().invoke(cli, ["models", "--all"]).stdout).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["model", "ready", "context", "claude", "code", "$/M", "in", "$/M", "out"]
+    assert not any("…" in line for line in lines)
