@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from jsonschema import Draft7Validator
 
 from engine.policy.load import load_text
@@ -75,3 +77,26 @@ async def test_recorded_events_are_valid(tmp_path: Path, schema: Draft7Validator
     assert (len(written) >= 15, {event["id"] for event in listed} == {event["id"] for event in written}) == (True, True)
     seen = set().union(*written)
     assert {"workflow", "violations", "tags", "attempts", "shadow", "path", "project", "sessionId"} <= seen
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_event_holds_what_a_provider_quotes_of_the_prompt(stream: bool, tmp_path: Path) -> None:
+    """A validator's complaint is kept, the prompt in it is not: neither in the file nor in any list. The client gets it all."""
+    prompt = "please tell Mrs Miller that her order of 4711 blue socks is late"
+
+    async def refuse(request: web.Request) -> web.Response:
+        said = f"Input should be a list [type=list_type, input_value='{prompt[:50]}...', loc=messages.0]; got {prompt}"
+        return web.json_response({"error": {"message": said, "type": "invalid_request_error"}}, status=422)
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", refuse)
+    async with TestServer(app) as vendor:
+        text = policy(Behind("first", lambda _: str(vendor.make_url("/v1")), WIRES))
+        async with spine(text, env={"FIRST_KEY": "k"}, state=tmp_path) as gate:
+            body = {"model": "m", "messages": [{"role": "user", "content": prompt}], "stream": stream}
+            answer = await gate.ask("openai-chat", body)
+            event = await gate.event(answer.headers["x-sbgw-event"])
+            listed = (await gate.send("GET", "/events/recent")).body
+    assert prompt in answer.body.decode()
+    assert event["attempts"][0]["message"].startswith("Input should be a list [type=list_type, input_value='[…]")
+    assert not [word for word in ("Mrs Miller", "4711", "blue socks") if word.encode() in listed]

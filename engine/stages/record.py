@@ -19,6 +19,7 @@ from engine.stages.kept import land
 from engine.stages.stage import Stage
 from engine.store.cleaning import cleaned
 from engine.store.event import AttemptEvent, Event, Status, decision_json, timestamp_of, violation_json
+from engine.store.quoting import unquoted
 from engine.telemetry.trace_context import parent_of
 
 _LONGEST_TOOL = 64
@@ -139,7 +140,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
         path=tuple(exchange.path),
         losses=served.losses if served else (),
         attempts=tuple(
-            _attempt(attempt, answered=attempt is served, wasted=usd)
+            _attempt(attempt, exchange.raw, answered=attempt is served, wasted=usd)
             for attempt, usd in zip_longest(exchange.attempts, owed.wasted)
         ),
         stop_reason=tapped.stop or "",
@@ -184,7 +185,7 @@ def _error_class(exchange: Exchange) -> str:
     return exchange.error.code if exchange.error is not None else ""
 
 
-def _attempt(attempt: Attempt, *, answered: bool, wasted: float | None) -> AttemptEvent:
+def _attempt(attempt: Attempt, request: bytes, *, answered: bool, wasted: float | None) -> AttemptEvent:
     candidate = attempt.candidate
     return AttemptEvent(
         provider=candidate.provider,
@@ -196,7 +197,7 @@ def _attempt(attempt: Attempt, *, answered: bool, wasted: float | None) -> Attem
         first_event_ms=_rounded(attempt.first_event_ms),
         status=attempt.status or None,
         meaning=attempt.meaning,
-        message=attempt.message,
+        message=unquoted(attempt.message, request),
         waited_ms=round(attempt.waited_ms, 2),
         passed_over=attempt.passed_over,
         hints=attempt.hints,

@@ -56,6 +56,7 @@ class AttemptEvent:
     meaning: str = ""
     """How it failed (`engine.llm.meanings.Meaning`), empty when it did not; `cancelled` when the client left, `lost`."""
     message: str = ""
+    """The failure in words; nothing that they quote of the request."""
     waited_ms: float = 0.0
     """Waited before it, because the provider asked for it or to back off."""
     passed_over: tuple[str, ...] = ()
