@@ -89,9 +89,9 @@ def _read(answer: Answer) -> str:
         case "anthropic-messages":
             return _messages(_claude(answer), asked)
         case "openai-responses":
-            return _responses(_gpt(answer), asked)
+            return _responses(gpt(answer), asked)
         case _:
-            return _chat(_gpt(answer), asked)
+            return _chat(gpt(answer), asked)
 
 
 def _messages(client: anthropic.Anthropic, asked: dict[str, Any]) -> str:
@@ -146,7 +146,7 @@ def _claude(answer: Answer) -> anthropic.Anthropic:
     return _clients()[0]
 
 
-def _gpt(answer: Answer) -> openai.OpenAI:
+def gpt(answer: Answer) -> openai.OpenAI:
     _CURRENT["openai"] = answer
     return _clients()[1]
 

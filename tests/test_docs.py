@@ -14,6 +14,7 @@ from engine.cli import COMMANDS, cli
 from engine.cli.clients import CLIENTS, configuration
 from engine.llm.losses import LOSSES
 from engine.policy.load import load_text
+from tests import losses_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -116,6 +117,13 @@ def test_endpoints_in_readme_exist() -> None:
     for path in re.findall(r"(/v1/[a-z_/]+|/health|/metrics|/events/recent)", table):
         tail = path.removeprefix("/v1").rstrip("/")
         assert tail in source, path
+
+
+@pytest.mark.parametrize("place", losses_table.PLACES, ids=lambda place: place.name)
+def test_losses_are_written_from_one_place(place: Path) -> None:
+    """The codes in the schema and the examples are those of the code."""
+    text = place.read_text("utf-8")
+    assert losses_table.PLACES[place](text) == text, "write it anew: python -m tests.losses_table"
 
 
 def test_the_table_of_losses_is_the_codes() -> None:

@@ -114,6 +114,7 @@ CARRIES: Mapping[str, frozenset[str]] = {
     "openai-chat": frozenset(
         {
             "image.detail",
+            "logprobs",
             "sampling.bias",
             "verbosity",
             "custom_tool",
@@ -137,6 +138,7 @@ CARRIES: Mapping[str, frozenset[str]] = {
     "openai-responses": frozenset(
         {
             "image.detail",
+            "logprobs",
             "verbosity",
             "custom_tool",
             "image",

@@ -31,7 +31,7 @@ StopReason = Literal[
 class Text:
     text: str
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Fields beside the text: `cache_control`, `citations`, `annotations`, `logprobs`."""
+    """Fields beside the text: `cache_control`, `citations`, `annotations`, `logprobs` (of an answer's tokens, in order)."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -214,6 +214,8 @@ class LLMRequest:
     cache_key: str = ""
     """OpenAI's `prompt_cache_key`."""
     service_tier: str = ""
+    logprobs: int | None = None
+    """How many alternatives to each token of the answer are told with their log probabilities; None: no probabilities at all."""
     verbosity: str = ""
     """How long answers shall be: `low medium high`, empty when not asked for."""
     protocol: str = ""

@@ -232,8 +232,10 @@ def protocol_of(model: Model, provider: Provider, client: str, *, reasoning: boo
 def _lacks(model: Model, *, preserve: bool) -> frozenset[str]:
     """What is lost because of the row. Sent in the client's own words, only what a described model can't see counts."""
     missing = {code for field, code in _LACKING if not getattr(model, field)}
+    refused = {"logprobs"} & set(model.quirks.drop)
     if preserve:
-        return frozenset(missing & _MEDIA) if model.known else frozenset()
+        return frozenset(missing & _MEDIA | refused) if model.known else frozenset(refused)
+    missing |= refused
     missing |= {code for field, code in _QUIRKS if not getattr(model.quirks, field)}
     if model.quirks.thinking == "adaptive":
         missing.add("thinking.off")

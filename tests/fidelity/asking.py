@@ -68,7 +68,7 @@ class Asking:
     provider_tools: list[str] = field(default_factory=list)
     """Types of offered tools that the provider runs."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Everything else that is asked for, by plain names: `max_output temperature top_p top_k stop seed effort budget choice
+    """Everything else that is asked for, by plain names: `max_output temperature top_p top_k stop seed logprobs effort budget choice
     parallel schema user stream tier`."""
     state: list[str] = field(default_factory=list)
     """Sealed reasoning of earlier turns."""

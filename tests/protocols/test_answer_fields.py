@@ -23,7 +23,7 @@ PAIRS = [(case, client) for case in ANSWERS for client in clients(case)]
 UNSAID = {
     "refusal": "its words stand in the text; Responses has no reason to stop by that name",
     "pause": "a pause of tools that only the provider's own clients can offer",
-    "logprobs": "asked for by a request whose loss `logprobs` is hard: an answer holds them uncalled for alone",
+    "logprobs": "asked for by clients of Chat and Responses, which get them; Messages has no such word",
     "citations": "asked for by a request whose loss `citations` is declared",
     "server_tool": "of a tool that only the provider's own clients can offer; its outcome stands in the text",
     "compaction": "of an edit that only the provider's own clients can ask for",

@@ -207,6 +207,8 @@ def _rest(body: JsonObject, request: LLMRequest, losses: set[str]) -> None:
     own = request.protocol == NAME
     if request.seed is not None:
         losses.add("seed")
+    if request.logprobs is not None:
+        losses.add("logprobs")
     metadata: JsonObject = {}
     if request.user:
         if not own and len(request.user) > _LONGEST_USER:

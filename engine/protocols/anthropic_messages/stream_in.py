@@ -87,6 +87,8 @@ class Decoder:
         """Blocks that are not told to the end, in order."""
         self._nameless = False
         self._has_call = False
+        self._own_call = False
+        """A tool of the provider's own, or another block of this protocol alone, was told of."""
         self._usage: JsonObject = {}
         self._stop: str | None = None
         self._stop_sequence: str | None = None
@@ -197,6 +199,7 @@ class Decoder:
             case Thinking() | Opaque():
                 opened.told.append(BlockStart(index, decoded))
                 self._nameless = self._nameless or is_nameless_call(decoded)
+                self._own_call = self._own_call or isinstance(decoded, Opaque)
             case _:  # an image, a result: nothing that an answer streams
                 opened.told.append(BlockStart(index, Opaque(NAME, block)))
 
@@ -344,7 +347,7 @@ class Decoder:
         stop: StopReason = stop_reason(self._stop, has_tool_call=self._has_call)
         if self._nameless:
             return events
-        if stop == "tool_use" and not self._has_call:
+        if stop == "tool_use" and not (self._has_call or self._own_call):
             return [*events, Failure(_broken("the provider's answer ends with a tool call that never came"))]
         return [*events, Finish(stop, decode_usage(self._usage), self._stop_sequence, self._extra)]
 

@@ -25,7 +25,7 @@ from engine.llm.messages import (
 from engine.protocols import error_bodies, tool_ids
 from engine.protocols.openai_chat import reasoning
 from engine.protocols.openai_chat.fields import FAILED, NAME, ODD, stop_reason
-from engine.protocols.openai_chat.parts import read_part
+from engine.protocols.openai_chat.parts import entries, read_part
 from engine.protocols.openai_chat.request_in import read_call
 from engine.protocols.openai_chat.usage import read_usage
 from engine.protocols.tool_names import ToolNames
@@ -75,6 +75,8 @@ def decode_response(body: Any, *, quirks: Quirks, request: LLMRequest | None = N
     answer_id = str(body.get("id") or "")
     model = str(body.get("model") or "")
     blocks = _blocks(message, quirks, answer_id, model, tool_ids.AnswerIds(request))
+    if isinstance(told := choice.get("logprobs"), dict):
+        _tell_tokens(blocks, told)
     if request is not None:
         names = ToolNames(request.tools)
         blocks = [names.restore(block) if isinstance(block, ToolCall) else block for block in blocks]
@@ -112,6 +114,16 @@ def _blocks(message: JsonObject, quirks: Quirks, answer_id: str, model: str, ids
     blocks += media_of(message)
     blocks += _calls(message, answer_id, model, ids)
     return blocks
+
+
+def _tell_tokens(blocks: list[Block], told: JsonObject) -> None:
+    """Puts token probabilities, which stand beside the message here, to the first text and the first refusal."""
+    for kind, name in ((Text, "content"), (Refusal, "refusal")):
+        at = next((i for i, block in enumerate(blocks) if isinstance(block, kind)), None)
+        if at is not None and (tokens := entries(told.get(name))):
+            block = blocks[at]
+            assert isinstance(block, Text | Refusal)
+            blocks[at] = dataclasses.replace(block, extra={**block.extra, "logprobs": tokens})
 
 
 def _calls(message: JsonObject, answer_id: str, model: str, ids: tool_ids.AnswerIds) -> list[Block]:

@@ -59,7 +59,7 @@ def encode_response(response: LLMResponse, *, model: str) -> JsonObject:
             {
                 "index": 0,
                 "message": _message(response.content),
-                "logprobs": None,
+                "logprobs": _tokens(response.content),
                 "finish_reason": finish_reason(response.stop, response.content),
             }
         ],
@@ -133,6 +133,16 @@ def _made(message: JsonObject, value: JsonObject) -> None:
         message["audio"] = value.get("audio")
     elif value.get("type") == "image_url":
         message.setdefault("images", []).append(value)
+
+
+def _tokens(content: Sequence[Block]) -> JsonObject | None:
+    """The token probabilities of an answer, where it tells any."""
+    told: JsonObject = {"content": None, "refusal": None}
+    for block in content:
+        if isinstance(block, Text | Refusal) and (tokens := block.extra.get("logprobs")):
+            name = "refusal" if isinstance(block, Refusal) else "content"
+            told[name] = [*(told[name] or ()), *tokens]
+    return told if any(told.values()) else None
 
 
 def _cited(notes: list[Any]) -> list[JsonObject]:
@@ -240,13 +250,23 @@ class ChatStreamEncoder:
                 if details := state.get("reasoning_details"):
                     state["reasoning_details"] = self._numbered("reasoning_details", details)
                 return self._delta(state) if state else b""
-            case Text(extra={"annotations": list(notes)}) if cited := _cited(notes):
-                return self._delta({"annotations": self._numbered("annotations", cited)})
+            case Text(extra=extra) | Refusal(extra=extra) if extra:
+                return self._beside(block)
             case Opaque(protocol, value) if protocol == NAME:
                 made: JsonObject = {}
                 _made(made, value)
                 return self._delta(made) if made else b""
         return b""
+
+    def _beside(self, block: Text | Refusal) -> bytes:
+        """What belongs to a whole text: its sources, and its tokens, which are told at once."""
+        notes = block.extra.get("annotations")
+        cited = _cited(notes) if isinstance(notes, list) else []
+        out = self._delta({"annotations": self._numbered("annotations", cited)}) if cited else b""
+        if (tokens := _tokens((block,))) is not None:
+            choice = {"index": 0, "delta": {}, "logprobs": tokens, "finish_reason": None}
+            out += self._prefix + b'"choices":' + orjson.dumps([choice]) + b"}\n\n"
+        return out
 
     def _numbered(self, name: str, entries: list[JsonObject]) -> list[JsonObject]:
         """Entries of a list field that is sent in pieces: clients put later ones to the first by `index`, and fail without."""

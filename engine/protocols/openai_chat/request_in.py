@@ -70,11 +70,18 @@ def decode_request(body: JsonObject) -> LLMRequest:
         user=str(user or body.get("safety_identifier") or ""),
         cache_key=str(body.get("prompt_cache_key") or ""),
         service_tier=str(body.get("service_tier") or ""),
+        logprobs=_logprobs(body),
         verbosity=held if isinstance(held := body.get("verbosity"), str) else "",
         protocol=NAME,
         extra=extra,
         extra_losses=_extra_losses(extra),
     )
+
+
+def _logprobs(body: JsonObject) -> int | None:
+    """Some servers take `top_logprobs` for the wish itself."""
+    most = _int(body, "top_logprobs")
+    return most or 0 if body.get("logprobs") or most else None
 
 
 def _extra_losses(extra: JsonObject) -> frozenset[str]:

@@ -38,6 +38,8 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
     tools = tool_fields(request, target.quirks, names, losses)
     body |= tools
     _limits(request, target, body, losses)
+    if request.logprobs is not None:
+        body |= {"logprobs": True, **({"top_logprobs": request.logprobs} if request.logprobs else {})}
     _reasoning(request, target, body, losses, tools=bool(tools))
     if request.output_format is not None:
         _output_format(request.output_format, target, body, losses)

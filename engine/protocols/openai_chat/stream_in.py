@@ -77,12 +77,18 @@ class Piece:
     value: JsonObject = field(default_factory=dict)
     notes: list[Any] = field(default_factory=list)
     """Text: annotations."""
+    tokens: list[JsonObject] = field(default_factory=list)
+    """Text and refusals: what was told of their tokens."""
     judged: tuple[int, bool] = (-1, False)
     """Calls: the last verdict of `whole`, and after how many texts it was given."""
 
     @property
     def text(self) -> str:
         return "".join(self.texts)
+
+    def beside(self) -> JsonObject:
+        """Fields beside a text."""
+        return {name: told for name, told in (("annotations", self.notes), ("logprobs", self.tokens)) if told}
 
     def whole(self) -> bool:
         """Calls: are the arguments a whole JSON object?"""
@@ -190,6 +196,8 @@ class ChatStreamDecoder:
             delta = choice.get("message")  # a whole answer as one event
         if isinstance(delta, dict):
             self._delta(delta)
+            if tokens := choice.get("logprobs"):
+                self._tokens(tokens)
             self._flush(out, final=False)
         if finish := choice.get("finish_reason"):
             self.quiet = False
@@ -200,6 +208,14 @@ class ChatStreamDecoder:
         matched = choice.get("stop_reason")
         if isinstance(matched, str) and matched in self._stops:
             self._matched = matched
+
+    def _tokens(self, told: Any) -> None:
+        """Token probabilities stand beside the delta whose text they are of."""
+        for kind, name in (("text", "content"), ("refusal", "refusal")):
+            if isinstance(told, dict) and (tokens := entries(told.get(name))):
+                piece = next((p for p in reversed(self._pieces[self._head :]) if p.kind == kind), None)
+                if piece is not None:
+                    piece.tokens += tokens
 
     def _delta(self, delta: JsonObject) -> None:
         content = delta.get("content")
@@ -376,9 +392,9 @@ class ChatStreamDecoder:
         text = "" if started else piece.text
         match piece.kind:
             case "text":
-                return Text(text, extra={"annotations": piece.notes} if piece.notes and not started else {})
+                return Text(text, extra={} if started else piece.beside())
             case "refusal":
-                return Refusal(text)
+                return Refusal(text, extra={} if started else piece.beside())
             case "opaque":
                 return Opaque(NAME, piece.value)
             case "thinking" if piece.carried is not None and not started:

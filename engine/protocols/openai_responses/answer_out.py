@@ -146,7 +146,8 @@ def said_part(block: Text | Refusal) -> JsonObject:
         return {"type": "refusal", "refusal": block.text}
     notes = [_flat(note) for note in entries(block.extra.get("annotations"))]
     annotations = [note for note in notes if text(note.get("type")) in _NOTES]
-    return {"type": "output_text", "text": block.text, "annotations": annotations, "logprobs": []}
+    tokens = entries(block.extra.get("logprobs"))
+    return {"type": "output_text", "text": block.text, "annotations": annotations, "logprobs": tokens}
 
 
 def call_item(call: ToolCall, its_id: str, status: str = "completed") -> JsonObject:

@@ -72,7 +72,8 @@ class MessageLane(Lane):
         self._open: type[Text | Refusal] | None = None
         self._pieces: list[str] = []
         self._annotations: list[JsonObject] = []
-        self._logprobs: Any = None
+        self._logprobs: list[JsonObject] = []
+        """Of the open part's tokens."""
         self._closed: set[int] = set()
         self._told: list[str | None] = []
         """Texts of the parts told to the end; None for an opaque one."""
@@ -87,11 +88,13 @@ class MessageLane(Lane):
         match kind:
             case "response.output_text.delta":
                 self._say(Text, part, text(event.get("delta")))
+                if tokens := event.get("logprobs"):
+                    self._logprobs += entries(tokens)
             case "response.refusal.delta":
                 self._say(Refusal, part, text(event.get("delta")))
             case "response.output_text.done":
                 self._rest(Text, part, text(event.get("text")))
-                self._logprobs = event.get("logprobs")
+                self._logprobs = entries(event.get("logprobs")) or self._logprobs
             case "response.refusal.done":
                 self._rest(Refusal, part, text(event.get("refusal")))
             case "response.output_text.annotation.added" if isinstance(event.get("annotation"), dict):
@@ -176,7 +179,7 @@ class MessageLane(Lane):
                 self._unsure.add(len(self._told))
             self._told.append(said)
             self._closed.add(self._part)
-        self._open, self._pieces, self._annotations, self._logprobs, self._sure = None, [], [], None, False
+        self._open, self._pieces, self._annotations, self._logprobs, self._sure = None, [], [], [], False
 
 
 class ReasoningLane(Lane):

@@ -29,7 +29,7 @@ from engine.protocols import arguments
 from engine.protocols.openai_responses import reasoning
 from engine.protocols.openai_responses.parts import read_content
 from engine.protocols.openai_responses.tools import allowed, read_choice, read_tools
-from engine.protocols.openai_responses.words import HELD, NAME, field_losses, made_by_model, text
+from engine.protocols.openai_responses.words import HELD, LOGPROBS, NAME, field_losses, made_by_model, text
 
 _CALL_FIELDS = frozenset({"type", "id", "call_id", "name", "namespace", "arguments", "input"})
 _RESULT_FIELDS = frozenset({"type", "call_id", "output"})
@@ -76,6 +76,7 @@ def decode_request(body: JsonObject) -> LLMRequest:
         user=text(body.get("user")) or text(body.get("safety_identifier")),
         cache_key=text(body.get("prompt_cache_key")),
         service_tier=text(body.get("service_tier")),
+        logprobs=_logprobs(body),
         verbosity=text(wanted.get("verbosity")) if isinstance(wanted, dict) else "",
         protocol=NAME,
         extra=extra,
@@ -86,7 +87,14 @@ def decode_request(body: JsonObject) -> LLMRequest:
 def _extra_losses(body: JsonObject, extra: JsonObject) -> frozenset[str]:
     beside = {name: body.get(name) for name in (*extra, "reasoning")}
     losses = {code for name, value in beside.items() for code in field_losses(name, value)}
-    return frozenset(losses - {"user"})
+    return frozenset(losses - {"user", "logprobs"})
+
+
+def _logprobs(body: JsonObject) -> int | None:
+    """How many alternatives are asked for; without the word in `include` a count is taken for the wish."""
+    most, told = body.get("top_logprobs"), body.get("include")
+    most = most if isinstance(most, int) else 0
+    return most if most or (isinstance(told, list) and LOGPROBS in told) else None
 
 
 class _Conversation:

@@ -15,7 +15,7 @@ from engine.protocols.compaction import in_words, items_in_words
 from engine.protocols.efforts import EFFORTS, effort_of_budget, nearest_effort
 from engine.protocols.openai_responses.items_out import Items, taken_back
 from engine.protocols.openai_responses.tools import write_choice, write_tools
-from engine.protocols.openai_responses.words import FIELD_CODES, NAME, UNDOCUMENTED, text
+from engine.protocols.openai_responses.words import FIELD_CODES, LOGPROBS, NAME, UNDOCUMENTED, text
 from engine.protocols.tool_names import ToolNames
 from engine.protocols.unshared import message_losses
 
@@ -55,6 +55,7 @@ def encode_request(request: LLMRequest, target: Target) -> tuple[JsonObject, lis
     if request.verbosity:
         body["text"] = {**body.get("text", {}), "verbosity": request.verbosity}
     _identity(request, body, losses)
+    _logprobs(request, body)
     _extras(request, target, body, losses)
     if request.stream:
         body["stream"] = True
@@ -193,6 +194,16 @@ def _identity(request: LLMRequest, body: JsonObject, losses: set[str]) -> None:
         body["prompt_cache_key"] = short(request.cache_key)
     if tier := openai_tier(request.service_tier, own=request.protocol.startswith("openai-"), losses=losses):
         body["service_tier"] = tier
+
+
+def _logprobs(request: LLMRequest, body: JsonObject) -> None:
+    """The wish for token probabilities; a client of this protocol said it in its own `include`, which rides along."""
+    if request.logprobs is None:
+        return
+    if request.protocol != NAME:
+        body["include"] = [*body.get("include", ()), LOGPROBS]
+    if request.logprobs:
+        body["top_logprobs"] = request.logprobs
 
 
 def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:

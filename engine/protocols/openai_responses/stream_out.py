@@ -254,7 +254,7 @@ class Encoder:
                     annotation_index=number,
                     annotation=annotation,
                 )
-            self._about("response.output_text.done", content_index=at, text=block.text, logprobs=[])
+            self._about("response.output_text.done", content_index=at, text=block.text, logprobs=part["logprobs"])
         self._about("response.content_part.done", content_index=at, part=part)
         self._content.append(part)
 

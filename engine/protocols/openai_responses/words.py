@@ -59,6 +59,7 @@ HELD = frozenset(
         "parallel_tool_calls",
         "max_output_tokens",
         "temperature",
+        "top_logprobs",
         "top_p",
         "user",
         "prompt_cache_key",
@@ -73,7 +74,8 @@ UNDOCUMENTED = frozenset({"client_metadata"})
 _MADE_BY_MODEL = frozenset({"mcp_list_tools", "mcp_approval_request", "program", "program_output", "compaction"})
 
 
-_LOGPROBS = "message.output_text.logprobs"
+LOGPROBS = "message.output_text.logprobs"
+"""Word of `include` that asks for token probabilities."""
 
 
 def field_losses(name: str, value: Any) -> tuple[str, ...]:
@@ -84,7 +86,7 @@ def field_losses(name: str, value: Any) -> tuple[str, ...]:
         case "top_logprobs" if not value:
             return ()
         case "include":
-            return ("logprobs",) if isinstance(value, list) and _LOGPROBS in value else ()
+            return ("logprobs",) if isinstance(value, list) and LOGPROBS in value else ()
         case "truncation":
             return () if value == "disabled" else ("context_management",)
         case "context_management":

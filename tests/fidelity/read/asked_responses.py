@@ -18,6 +18,7 @@ KNOWN = frozenset(
         "max_output_tokens",
         "temperature",
         "top_p",
+        "top_logprobs",
         "reasoning",
         "text",
         "user",
@@ -153,6 +154,9 @@ def _settings(asking: Asking, body: dict[str, Any]) -> None:
         max_output=body.get("max_output_tokens"),
         temperature=body.get("temperature"),
         top_p=body.get("top_p"),
+        logprobs=str(body.get("top_logprobs") or 0)
+        if body.get("top_logprobs") or "message.output_text.logprobs" in (body.get("include") or ())
+        else None,
         effort=within(body, "reasoning", "effort"),
         off=within(body, "reasoning", "effort") == "none" or None,
         choice=choice if isinstance(choice, str) else within(choice, "mode") if listed else "tool" if choice else None,
