@@ -192,6 +192,8 @@ class Exchange:
     prompt: str = ""
     """Digest of what the user has just said (`engine.store.sessions.prompt_digest`)."""
     facts: Facts = field(default_factory=dict)
+    origin: JsonObject = field(default_factory=dict)
+    """What its event says of where it comes from, once that is known."""
     case: Case | None = None
     decision: Decision | None = None
     attempts: list[Attempt] = field(default_factory=list)

@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
 
 import orjson
 
+from engine.llm.frozen import dataclass
 from engine.llm.messages import Thinking
 
 ENVELOPE = "sbgw"

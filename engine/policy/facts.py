@@ -241,6 +241,7 @@ def input_tokens(survey: Survey, body_bytes: int) -> int:
     return text + survey.images * _IMAGE_TOKENS + survey.documents * _DOCUMENT_TOKENS
 
 
+@lru_cache(maxsize=256)
 def bucket(draw: str) -> int:
     """0 to 9,999, evenly and always the same for the same text."""
     return int.from_bytes(sha256(draw.encode("utf-8", "replace")).digest()[:8], "big") % BUCKETS

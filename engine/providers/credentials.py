@@ -33,7 +33,7 @@ class Credentials:
     def __init__(self, providers: Iterable[Provider], environ: Mapping[str, str]) -> None:
         self._keys: dict[str, tuple[Key, ...]] = {}
         self._digests: dict[str, tuple[str, ...]] = {}
-        self._places: dict[str, dict[str, str]] = {}
+        self._urls: dict[str, dict[str, str]] = {}
         self._missing: dict[str, tuple[str, ...]] = {}
         for provider in providers:
             wanted: list[str] = []
@@ -46,7 +46,7 @@ class Credentials:
                     wanted.append(provider.api_key_env[0])
             places = {place: environ.get(name, "").strip() for place, name in provider.url_env.items()}
             wanted += [provider.url_env[place] for place, value in places.items() if not value]
-            self._places[provider.name] = places
+            self._urls[provider.name] = {protocol: _filled(url, places) for protocol, url in provider.endpoints.items()}
             if wanted:
                 self._missing[provider.name] = tuple(wanted)
 
@@ -74,9 +74,8 @@ class Credentials:
 
     def base_url(self, provider: Provider, protocol: str) -> str:
         """The provider's address for `protocol`, without a trailing slash, placeholders filled in."""
-        places = self._places.get(provider.name, {})
-        url = _PLACEHOLDER.sub(lambda m: places.get(m.group(1), ""), provider.endpoints[protocol])
-        return url.rstrip("/")
+        known = self._urls.get(provider.name)
+        return known[protocol] if known is not None else _filled(provider.endpoints[protocol], {})
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -92,6 +91,10 @@ def _keys(provider: Provider, environ: Mapping[str, str]) -> tuple[Key, ...]:
     for name, value in held:
         found.setdefault(value, Key(name, digest_of(value), value))
     return tuple(found.values())
+
+
+def _filled(url: str, places: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda found: places.get(found.group(1), ""), url).rstrip("/")
 
 
 def digest_of(*secrets: str) -> str:

@@ -91,21 +91,21 @@ class Health:
     def begin(self, place: Place) -> Trial:
         """An attempt at `place`. Tell how it went: `answered`, `failed` or `left`, and `failed` after `answered` too."""
         now = self._monotonic()
-        breakers = self._ward(place).breaker, self._ward(Place(place.provider)).breaker
-        if any(breaker.until is not None for breaker in breakers):
+        wards = tuple(map(self._ward, place.wider()))
+        model, provider = wards[0].breaker, wards[-1].breaker
+        if model.until is not None or provider.until is not None:
             self._stale.add(place.provider)
-        return Trial(place, now, (breakers[0].begin(now), breakers[1].begin(now)))
+        return Trial(place, wards, now, (model.begin(now), provider.begin(now)))
 
     def answered(self, trial: Trial, first_event_ms: float | None) -> None:
         """Its answer has begun; the first content came after `first_event_ms`, None where that says nothing of the model."""
         now = self._monotonic()
         trial.ok, trial.latency_ms = True, first_event_ms
-        for ward, outcome in zip(self._counted(trial.place), trial.outcomes, strict=True):
+        for ward, outcome in trial.counted:
             self.changed |= ward.breaker.until is not None
             ward.breaker.succeeded(outcome, now)
             ward.trials.append(trial)
-        for where in trial.place.wider():
-            ward = self._ward(where)
+        for ward in trial.wards:
             if now < ward.cool_until and ward.cool_since <= trial.began:
                 ward.cool_until, self.changed = now, True  # it was asked all the same, and it answered
         self._stale.add(trial.place.provider)
@@ -118,9 +118,7 @@ class Health:
             return
         at = {"model": place, "key": Place(place.provider, place.key), "provider": Place(place.provider)}[effect.scope]
         turned, trial.ok = trial.ok is True, False
-        for ward, outcome, where in zip(
-            self._counted(place), trial.outcomes, (place, Place(place.provider)), strict=True
-        ):
+        for (ward, outcome), where in zip(trial.counted, (place, Place(place.provider)), strict=True):
             if not turned:
                 ward.trials.append(trial)
             ward.failed_until = max(ward.failed_until, trial.began + WINDOW)
@@ -138,20 +136,16 @@ class Health:
 
     def left(self, trial: Trial) -> None:
         """It told nothing of the provider: the caller left or was at fault, or the defect is ours."""
-        for ward, outcome in zip(self._counted(trial.place), trial.outcomes, strict=True):
+        for ward, outcome in trial.counted:
             ward.breaker.released(outcome)
         self._stale.add(trial.place.provider)
 
     def outrun(self, trial: Trial, waited_ms: float) -> None:
         """It was given up after `waited_ms`, because another one, asked beside it, was faster: no failure, but it takes that long."""
         trial.ok, trial.latency_ms = True, waited_ms
-        for ward in self._counted(trial.place):
+        for ward, _ in trial.counted:
             ward.trials.append(trial)
         self._stale.add(trial.place.provider)
-
-    def _counted(self, place: Place) -> tuple[Ward, Ward]:
-        """The places whose breakers an attempt counts on: the model's and the provider's."""
-        return self._ward(place), self._ward(Place(place.provider))
 
     def _ward(self, place: Place) -> Ward:
         of = self._wards.setdefault(place.provider, {})

@@ -80,22 +80,29 @@ class Transport:
         Raises ProviderError: `unreachable` (no connection, TLS or DNS failure, dropped before headers), `timeout`, or
         `broken` (a redirect, or bytes that are no HTTP).
         """
+        try:
+            async with asyncio.timeout(timeouts.connect + timeouts.first_event):
+                return await self.begin(url, headers=headers, body=body, timeouts=timeouts, method=method)
+        except TimeoutError:
+            raise ProviderError("the provider did not answer in time", meaning="timeout") from None
+
+    async def begin(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, method: str = "POST"
+    ) -> Upstream:
+        """The same for a caller that ends the wait for headers itself."""
         assert self._session is not None, "the transport was not started"
         limits = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=None)
         try:
-            async with asyncio.timeout(timeouts.connect + timeouts.first_event):
-                response = await self._session.request(
-                    method,
-                    url,
-                    data=(body if len(body) < _IN_PIECES else BytesIO(body)) if body else None,
-                    headers={**headers, "Accept-Encoding": "identity"},
-                    timeout=limits,
-                    allow_redirects=False,
-                )
-        except TimeoutError as error:
-            if isinstance(error, aiohttp.ConnectionTimeoutError):  # nothing was sent: as if it had refused
-                raise ProviderError("the provider did not connect in time", meaning="unreachable") from None
-            raise ProviderError("the provider did not answer in time", meaning="timeout") from None
+            response = await self._session.request(
+                method,
+                url,
+                data=(body if len(body) < _IN_PIECES else BytesIO(body)) if body else None,
+                headers={**headers, "Accept-Encoding": "identity"},
+                timeout=limits,
+                allow_redirects=False,
+            )
+        except aiohttp.ConnectionTimeoutError:  # nothing was sent: as if it had refused
+            raise ProviderError("the provider did not connect in time", meaning="unreachable") from None
         except aiohttp.InvalidURL:
             raise ProviderError("the provider's base URL is not a URL", meaning="unreachable") from None
         except aiohttp.ClientResponseError:
@@ -145,7 +152,9 @@ class HTTPUpstream:
         self._reading = False
         self._packed = self._unpacked = 0
         self._inflate = _inflater(self.headers.get("content-encoding", ""))
-        self._timer = self._loop.call_at(min(self._deadline, self._last + timeouts.idle), self._watch)
+        self._timer: asyncio.TimerHandle | None = None
+        if not response.content.is_eof():
+            self._timer = self._loop.call_at(min(self._deadline, self._last + timeouts.idle), self._watch)
 
     def _watch(self) -> None:
         """Close the answer when a time has run out, else look again when it could."""
@@ -181,6 +190,13 @@ class HTTPUpstream:
                 yield data
 
     async def read(self) -> bytes:
+        content = self._response.content
+        if (
+            self._inflate is None and content.is_eof() and content.exception() is None
+        ):  # a short answer is there at once
+            data = content.read_nowait()
+            self.close()
+            return data
         parts, total = [], 0
         async for chunk in self.chunks():
             total += len(chunk)
@@ -191,7 +207,8 @@ class HTTPUpstream:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._response.close() if not self._response.content.is_eof() else self._response.release()
 
     def _inflated(self, data: bytes) -> bytes:

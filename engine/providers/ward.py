@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,13 +20,11 @@ class Place(NamedTuple):
     """Which credential: a digest, never the thing itself."""
     model: str = ""
 
-    def wider(self) -> Iterator[Place]:
+    def wider(self) -> tuple[Place, ...]:
         """The place itself, all of its key, all of its provider."""
-        yield self
         if self.model:
-            yield Place(self.provider, self.key)
-        if self.key or self.model:
-            yield Place(self.provider)
+            return self, Place(self.provider, self.key), Place(self.provider)
+        return (self, Place(self.provider)) if self.key else (self,)
 
 
 @dataclass(slots=True, eq=False)
@@ -35,12 +32,19 @@ class Trial:
     """One attempt at a place, from its begin to what it told."""
 
     place: Place
+    wards: tuple[Ward, ...]
+    """What is known of the place, of all of its key, of all of its provider."""
     began: float
     outcomes: tuple[Outcome, Outcome]
     """On the breakers of the model and of the provider."""
     ok: bool | None = None
     latency_ms: float | None = None
     """To the first content."""
+
+    @property
+    def counted(self) -> tuple[tuple[Ward, Outcome], tuple[Ward, Outcome]]:
+        """Where it counts, and as what: the model's breaker and the provider's."""
+        return (self.wards[0], self.outcomes[0]), (self.wards[-1], self.outcomes[1])
 
 
 @dataclass(slots=True, eq=False)

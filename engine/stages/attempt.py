@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from engine import __version__
 from engine.exchange import Answer, Attempt, Exchange, Services
 from engine.llm.envelope import Envelopes, Maker
 from engine.llm.errors import ProviderError
+from engine.llm.frozen import dataclass
 from engine.llm.messages import JsonObject, LLMRequest
 from engine.llm.protocol import StreamEncoder, Target, WireProtocol
 from engine.llm.replay import replay
@@ -82,10 +83,10 @@ async def attempt(
     `left`: seconds that the whole request still has until an answer must have begun. `spare`: another candidate is left, so
     an answer with a tool call that fits nothing need not be taken.
     """
-    target = target_of(exchange, candidate)
-    maker = Maker(candidate.provider, candidate.model, target.session)
+    rows = target_of(exchange, candidate)
+    maker = Maker(candidate.provider, candidate.model, rows.session)
     take_back = services.seals.returning(maker, bare=candidate.ref in exchange.bare)
-    target = replace(target, take_back=take_back, unpacked=take_back.unpacked)
+    target = Target(rows.provider, rows.model, rows.protocol, rows.quirks, rows.session, take_back, take_back.unpacked)
     check = answer_check(exchange, services, candidate, target, spare=spare)
     began = services.monotonic()
     wire = services.protocols[candidate.protocol]
@@ -243,7 +244,7 @@ async def _send(
         )
     wire = services.protocols[candidate.protocol]
     url = services.credentials.base_url(target.provider, candidate.protocol) + wire.path
-    return await services.transport.send(url, headers=headers, body=payload, timeouts=target.provider.timeouts)
+    return await services.transport.begin(url, headers=headers, body=payload, timeouts=target.provider.timeouts)
 
 
 async def _answer(

@@ -9,9 +9,10 @@ What the client set stays where it is. `cache: {prefix: off}` in the policy, or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from engine.exchange import Exchange, Services
+from engine.llm.frozen import dataclass
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Target, WireProtocol
 from engine.policy.estimates import hinted

@@ -72,7 +72,8 @@ def settle(exchange: Exchange, services: Services) -> tuple[str, ...]:
 
 def open_event(exchange: Exchange) -> Event:
     """The event of a request that has just begun, so that a crash shows it as interrupted."""
-    return Event(**_origin(exchange))
+    exchange.origin = _origin(exchange)
+    return Event(**exchange.origin)
 
 
 def _origin(exchange: Exchange) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
     served = exchange.served
     last = answer.candidate if answer else exchange.attempts[-1].candidate if exchange.attempts else None
     return Event(
-        **_origin(exchange),
+        **exchange.origin or _origin(exchange),
         route_class=decision.route_class if decision else "",
         class_rule=decision.class_rule if decision else "",
         selected_provider=last.provider if last else "",

@@ -219,7 +219,7 @@ class Event:
         out: JsonObject = {}
         # Once a request: one call for all values, and no comparison of containers.
         for (_, key, always, _), value in zip(_EVENT, _values(self), strict=True):
-            if value or always or (value is not None and value.__class__ in _NUMBERS):
+            if value or always or value.__class__ in NUMBERS:
                 out[key] = value
         out["fallbackChain"] = list(self.fallback_chain)
         if self.losses:
@@ -367,13 +367,15 @@ def _fields(kind: type[Event | AttemptEvent], always: frozenset[str]) -> tuple[_
     )
 
 
-_NUMBERS = frozenset({int, float, bool})
+NUMBERS = frozenset({int, float, bool})
 """What is known also when it is 0."""
 
 _EVENT = _fields(Event, _ALWAYS)
 _values = attrgetter(*(f.name for f in _EVENT))
 KEYS: Mapping[str, str] = {f.name: f.key for f in _EVENT}
 """Attribute of an event → its key in JSON."""
+KEPT: frozenset[str] = frozenset(f.name for f in _EVENT if f.always)
+"""Attributes that are written even when they are empty."""
 
 _ATTEMPT = _fields(AttemptEvent, _ALWAYS_IN_ATTEMPT)
 

@@ -207,7 +207,8 @@ class Ledger:
         while more:
             jobs, more = self._wait()
             try:
-                self._writer.save([event for event, _ in jobs])
+                # Whoever ended while its beginning waited is written once.
+                self._writer.save(list({event.id: event for event, _ in jobs}.values()))
             except Exception as error:  # noqa: BLE001  the thread's boundary: without it later requests wait for ever
                 self._log("defect", stage="ledger", kind=type(error).__name__, error=error)
             _tell([done for _, done in jobs if done is not None])

@@ -10,10 +10,11 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from engine.store.detail import Details
-from engine.store.event import KEYS, Event, Status, timestamp_of
+from engine.store.event import KEPT, KEYS, NUMBERS, Event, Status, attempt_json, timestamp_of
 
 COLUMNS = (
     "id", "timestamp", "client", "session_id", "agent", "project", "route_class", "requested_model", "selected_provider",
@@ -34,14 +35,26 @@ SAVE = (
 SAVE_VIOLATION = "INSERT OR IGNORE INTO violations (timestamp, event_id, kind, rule) VALUES (?, ?, ?, ?)"
 
 _COLUMN_KEYS = tuple(KEYS[name] for name in COLUMNS)
+_columns_of = attrgetter(*COLUMNS)
+
+_REST = tuple((name, KEYS[name], name in KEPT) for name in KEYS if name not in (*COLUMNS, "attempts"))
+_rest_of = attrgetter(*(name for name, _, _ in _REST))
+
+_AS_IT_IS = frozenset({float, bool, type(None)})
 
 
 def row_of(event: Event, details: Details) -> tuple[Any, ...]:
     """Values for `SAVE`. Raises sqlite3.Error when the file's dictionary can't be read."""
-    rest = event.to_json()
-    for key in _COLUMN_KEYS:
-        rest.pop(key, None)
-    return (*[_cell(getattr(event, name)) for name in COLUMNS], details.pack(rest, event.timestamp))
+    # Twice a request: what `Event.to_json` says of the fields without a column, but for tuples, which are as good as lists here.
+    rest = {
+        key: value
+        for (_, key, always), value in zip(_REST, _rest_of(event), strict=True)
+        if value or always or value.__class__ in NUMBERS
+    }
+    if event.attempts:
+        rest["attempts"] = [attempt_json(attempt) for attempt in event.attempts]
+    cells = [value if value.__class__ in _AS_IT_IS else _cell(value) for value in _columns_of(event)]
+    return (*cells, details.pack(rest, event.timestamp))
 
 
 def violations_of(event: Event) -> list[tuple[str, ...]]:

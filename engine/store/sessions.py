@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from hashlib import blake2b
+
+from engine.llm.frozen import dataclass
 
 _PROMPTS = 8
 """Prompts remembered of a session: what agents ask on the side comes between a prompt and its repetition."""
@@ -80,8 +82,7 @@ class Sessions:
         streak = before.tool_errors
         if tool_results:
             streak = streak + 1 if tool_errors else 0
-        self._known[session] = replace(
-            before,
+        self._known[session] = SessionHistory(
             requests=before.requests + 1,
             tool_errors=streak,
             model=model or before.model,

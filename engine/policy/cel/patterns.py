@@ -12,6 +12,9 @@ MAX_PATTERN = 1_000
 _MEMORY = 4 << 20
 """For one pattern and its automaton; beyond it RE2 refuses the pattern or starts its cache afresh."""
 
+_KNOWN, _SHORT = 256, 128
+"""Texts for which a pattern's word is remembered, and their longest: what rules ask about is mostly the model's name."""
+
 
 def pattern_error(pattern: str) -> str:
     """Why RE2 refuses the pattern, empty when it accepts it. The text quotes the pattern: for load time only."""
@@ -50,4 +53,16 @@ def matcher(pattern: str) -> Matcher:
         raise Fault("value", "not a regular expression") from ValueError(
             told.decode(errors="replace") if isinstance(told, bytes) else str(told)
         )
-    return lambda text: search(text.encode()) is not None
+    known: dict[str, bool] = {}
+
+    def matches(text: str) -> bool:
+        found = known.get(text)
+        if found is None:
+            found = search(text.encode()) is not None
+            if len(text) <= _SHORT:
+                if len(known) >= _KNOWN:
+                    known.clear()
+                known[text] = found
+        return found
+
+    return matches
