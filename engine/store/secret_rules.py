@@ -18,8 +18,8 @@ import yaml
 from engine.llm.frozen import dataclass
 from engine.policy.shipped import find_shipped
 
-_START = r"(?:\b|\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u00[0-9a-fA-F]{2})"
-"""Where a word begins: in text, after an escape inside a JSON string, after a byte escaped in a URL."""
+_START = r"(?:\b|_|\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u00[0-9a-fA-F]{2})"
+"""Where a word begins: in text, behind an underscore (`user_sk-…`), after an escape inside a JSON string, after a byte escaped in a URL."""
 
 _ASSIGNED = r"""[\w. -]{0,32}?(?:["'`\\\]*]|%22){0,6}\s{0,4}(?:=>|:=|[:=|]|%3[AaDd])\s{0,4}(?:["'`\\*]|%22){0,6}"""
 """Between a name and its value, in the ways of JSON, YAML, shells, code, headers and URLs."""
@@ -32,7 +32,7 @@ LEAD = 128
 REACH = 512
 """Bytes behind its keyword that a match may need before it is one, unless its row says otherwise. How far it then goes is open."""
 
-_BACKSLASH, _PERCENT, _U = b"\\%u"
+_BACKSLASH, _PERCENT, _U, _UNDERSCORE = b"\\%u_"
 
 _DIGITS = frozenset(b"0123456789")
 
@@ -63,7 +63,10 @@ class Rule:
         if not self.groups:
             # No secret begins with what an escape begins with.
             first = data[start]
-            start += 3 if first == _PERCENT else 0 if first != _BACKSLASH else 6 if data[start + 1] == _U else 2
+            if first == _UNDERSCORE:
+                start += 1
+            else:
+                start += 3 if first == _PERCENT else 0 if first != _BACKSLASH else 6 if data[start + 1] == _U else 2
         elif start < 0:  # in the other alternative
             start, end = match.span(match.lastindex)
         return start, end

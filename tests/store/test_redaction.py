@@ -35,6 +35,15 @@ def test_there_are_enough_kinds() -> None:
     assert len(CARRIERS) >= 6
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_secret_is_found_behind_an_underscore(redactor: Redactor, kind: str) -> None:
+    """Names are glued to keys so (`user_sk-…`); what is known by its shape alone is found there as anywhere."""
+    for _, value, secret in samples(kind, 10):
+        if value == secret and redactor.count(f"see {value} there".encode()):
+            shown = redactor.text(f'"user_{value} there"')
+            assert (value in shown, shown.startswith('"user_[secret:')) == (False, True), shown
+
+
 @pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_secret_is_found(redactor: Redactor, kind: str, carrier: str) -> None:
