@@ -67,12 +67,14 @@ async def race(
         while winner is None and len(ended) < len(runners):
             await asyncio.wait(runners.keys() - set(ended), return_when=asyncio.FIRST_COMPLETED)
             ended += (task for task in runners if task.done() and task not in ended)
-            winner = next((task for task in runners if task.done() and _answer(task) is not None), None)
+            winner = next((task for task in runners if _answer(task) is not None), None)
+        if winner is not None:
+            # Before anything is waited for: a client that leaves meanwhile leaves an answer that the pipeline closes.
+            serve(exchange, services, runners[winner], winner.result())
     finally:
         timer.cancel()
         await _give_up(exchange, services, runners, winner)
     if winner is not None:
-        serve(exchange, services, runners[winner], winner.result())
         _log_defects(exchange, services, runners)
         return []
     return [(runners[task].candidate, _failure(task)) for task in ended]
@@ -117,16 +119,22 @@ async def _give_up(
     others = [task for task in runners if task is not winner]
     for task in others:
         task.cancel()
-    if others:
-        await asyncio.wait(others)
-    for task in others:
-        record = runners[task]
-        if (answer := _answer(task)) is not None:  # it began to answer in the very moment in which the other one did
-            answer.upstream.close()
-            record.spent = _told(answer)
-            record.meaning = "cancelled"
-        if winner is not None and record.meaning == "cancelled":
-            _outrun(exchange, services, record, by=runners[winner])
+    try:
+        if others:
+            await asyncio.wait(others)
+    finally:
+        for task in others:
+            record = runners[task]
+            if (
+                answer := _answer(task)
+            ) is not None:  # it began to answer in the very moment in which the other one did
+                answer.upstream.close()
+                record.spent = _told(answer)
+                record.meaning = "cancelled"
+            elif not task.done():  # the client leaves while it is being cancelled
+                record.meaning = "cancelled"
+            if winner is not None and record.meaning == "cancelled":
+                _outrun(exchange, services, record, by=runners[winner])
 
 
 def _outrun(exchange: Exchange, services: Services, record: Attempt, *, by: Attempt) -> None:
@@ -140,8 +148,8 @@ def _outrun(exchange: Exchange, services: Services, record: Attempt, *, by: Atte
 
 
 def _answer(task: asyncio.Task[Answer]) -> Answer | None:
-    """What a finished attempt brought."""
-    return None if task.cancelled() or task.exception() is not None else task.result()
+    """What an attempt brought; None if nothing, or nothing yet."""
+    return task.result() if task.done() and not task.cancelled() and task.exception() is None else None
 
 
 def _told(answer: Answer) -> Usage | None:

@@ -103,6 +103,7 @@ async def racing(
     hedged: bool = True,
     rows: dict[str, dict[str, Any]] | None = None,
     price: dict[str, float] | None = None,
+    models: dict[str, dict[str, Any]] | None = None,
     state: Path | None = None,
     **sections: Any,
 ) -> AsyncIterator[Race]:
@@ -112,7 +113,13 @@ async def racing(
         await provider.__aenter__()
     try:
         behind = [
-            Behind(name, p.url, wires, row=(rows or {}).get(name, {}), model={"price": price} if price else {})
+            Behind(
+                name,
+                p.url,
+                wires,
+                row=(rows or {}).get(name, {}),
+                model=({"price": price} if price else {}) | (models or {}).get(name, {}),
+            )
             for name, p in zip(names, providers, strict=True)
         ]
         route: dict[str, Any] = {"use": [f"{name}/m" for name in names]}
@@ -262,6 +269,27 @@ async def test_an_answer_that_has_begun_is_never_hedged(protocol: str) -> None:
     assert race.second.requests == []
 
 
+async def test_an_answer_that_is_held_back_has_begun() -> None:
+    """The first content is there, but shown only when the tool calls are checked: that is no slowness."""
+    tool = {"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}
+    due = asyncio.Event()
+
+    async def later(_: float) -> None:
+        await due.wait()
+
+    unproven = {"first": {"claude_code_safe": False, "codex_safe": False}}
+    async with racing(models=unproven, answers={"hold": "answer"}) as race:
+        race.services.sleep = later
+        race.first.pace = 0.05
+        asked = race.begin(WIRE, stream=True, tools=[tool])
+        await race.until(lambda: race.first.requests and race.first.requests[0].verdict == "ok")
+        await asyncio.sleep(0.2)
+        due.set()
+        answer, event = await race.end(asked)
+    assert judged(answer).text == FIRST
+    assert attempts(event) == [("first", "", False, True)]
+
+
 async def test_off_unless_a_route_says_so() -> None:
     """No timer, no second."""
     async with racing(hedged=False) as race:
@@ -308,13 +336,15 @@ async def test_of_two_that_begin_together_the_first_is_served(monkeypatch: pytes
         return answer
 
     monkeypatch.setattr(hedge, "carry_out", at_once)
-    async with racing() as race:
+    async with racing(rows={"second": {"limits": {"tokens_per_minute": 10_000}}}) as race:
         answer, event = await race.ask(WIRE, stream=stream)
+        used = race.known("second")["limits"]["tokensPerMinute"]["used"]
         cost = race.services.prices.cost("second/m", _told(race.second, stream=stream), race.services.now()).usd
     assert judged(answer).text == FIRST
     assert attempts(event) == [("first", "", False, True), ("second", "lost", True, False)]
     if not stream:
         assert event["wastedUsd"] == pytest.approx(cost)
+        assert used == sum(race.second.requests[0].usage[name] for name in ("input_tokens", "output_tokens"))
     assert event["wastedUsd"] > 0
 
 
@@ -494,6 +524,19 @@ async def test_a_second_one_is_reserved_for_or_not_asked() -> None:
         assert purse.reserved == 0
         assert purse.spent == pytest.approx(event["costEstimateUsd"] + event.get("wastedUsd", 0.0))
         assert purse.spent <= usd
+
+
+async def test_what_costs_nothing_needs_no_budget() -> None:
+    """A free model is asked though not a cent is left beside what is reserved for the first."""
+    free = {"second": {"price": {"input": 0, "output": 0}}}
+    async with racing(price=PRICE) as race:
+        _, event = await race.ask(WIRE, max_tokens=1000)
+    estimate = (event["facts"]["estimate"]["input_tokens"] * 10 + 1000 * 100) / 1e6
+    async with racing(price=PRICE, models=free, budgets={"all": {"usd": estimate}}) as race:
+        race.first.hold = asyncio.Event()
+        answer, event = await race.ask(WIRE, max_tokens=1000)
+    assert judged(answer).text == SECOND
+    assert attempts(event)[1] == ("second", "", True, True)
 
 
 async def test_a_budget_in_shadow_holds_nobody_back() -> None:
