@@ -6,31 +6,45 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import json_text, money, table
+from engine.cli.screen import USAGE, fail, json_text, money, table
 from engine.cli.spans import SINCE
 
 if TYPE_CHECKING:
+    from engine.store.attribution import Source
     from engine.store.costs import By, Saved, Spent
 
-_BY = ("project", "session", "client", "model", "class", "day")
+_BY = ("project", "session", "client", "model", "class", "day", "agent", "key", "policy", "repository", "tag")
 
 
 @click.command()
 @click.option("--by", type=click.Choice(_BY), help="Group by this; left out: by model, savings in all.")
 @click.option("--since", type=SINCE, default="30d", show_default=True, help="From then on: 90m, 12h, 7d, 2w or a date.")
 @click.option("--savings", is_flag=True, help="Compare with everything to the model asked for.")
+@click.option("--project", help="Only that project's.")
+@click.option("--session", help="Only that session's.")
+@click.option("--client", help="Only of that client: claude-code, codex, ...")
 @click.option(
     "--limit", type=click.IntRange(0), default=50, show_default=True, help="Sessions shown at most, 0 for all of them."
 )
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @state_option
-def cost(by: By | None, since: datetime, savings: bool, limit: int, as_json: bool, state_dir: Path | None) -> None:
+def cost(
+    by: By | Source | None,
+    since: datetime,
+    savings: bool,
+    limit: int,
+    as_json: bool,
+    state_dir: Path | None,
+    **only: str | None,
+) -> None:
     """What requests have cost, from the ledger; what is not known is counted apart, never as 0.
+
+    By agent, key, policy, repository or tag, and of some requests only, each kept event is looked at: seconds for a large ledger.
 
     \b
     Examples:
@@ -38,21 +52,36 @@ def cost(by: By | None, since: datetime, savings: bool, limit: int, as_json: boo
       sbgw cost --by project --since 7d
       sbgw cost --by session --limit 10     the ten dearest sessions
       sbgw cost --by day --since 2026-11-01 --json
+      sbgw cost --by agent --project shop   its sub-agents; the main loop has no name
       sbgw cost --savings                   against everything to the model asked for
     """
     from engine.cli.subject import ledger as opened
     from engine.store import costs
+    from engine.store.attribution import SOURCES, attributed
+    from engine.store.rows import Filter
 
     state = state_folder(state_dir)
+    alone = by in SOURCES or any(value is not None for value in only.values())
+    if savings and alone:
+        fail(
+            "savings are known of all requests, in all or by project, session, client, model, class or day", code=USAGE
+        )
     if not (state / "ledger.sqlite").exists():
         _empty(since, as_json=as_json)
         return
+    grouped = cast("By | None", by)
     with opened(state) as reader:
-        if savings:
-            compared = reader.ask(lambda connection: costs.saved(connection, since, by, limit or None))
-            _show_savings(compared, by, since, as_json=as_json)
+        if alone:
+            where = Filter(since=since, **only)  # type: ignore[arg-type]
+            found, whole = reader.ask(lambda connection: attributed(connection, by or "model", where))
+            shown = found[: limit or None] if by == "session" else found
+            _show_spent(shown, by or "model", since, whole, len(found), as_json=as_json, sessions="requests of")
             return
-        spent = reader.ask(lambda connection: costs.spent(connection, by or "model", since, limit or None))
+        if savings:
+            compared = reader.ask(lambda connection: costs.saved(connection, since, grouped, limit or None))
+            _show_savings(compared, grouped, since, as_json=as_json)
+            return
+        spent = reader.ask(lambda connection: costs.spent(connection, grouped or "model", since, limit or None))
         if by == "session":
             count, whole = reader.ask(lambda connection: costs.all_sessions(connection, since))
         else:
@@ -80,7 +109,9 @@ def _document(by: str | None, since: datetime, groups: list[dict[str, Any]], **m
     return json_text(document, indent=True)
 
 
-def _show_spent(groups: list[Spent], by: str, since: datetime, whole: Spent, count: int, *, as_json: bool) -> None:
+def _show_spent(
+    groups: list[Spent], by: str, since: datetime, whole: Spent, count: int, *, as_json: bool, sessions: str = "whole"
+) -> None:
     if as_json:
         listed = [_camel(asdict(group)) for group in groups]
         total = {key: value for key, value in _camel(asdict(whole)).items() if key != "name"}
@@ -90,7 +121,7 @@ def _show_spent(groups: list[Spent], by: str, since: datetime, whole: Spent, cou
         click.echo(f"no requests since {since:%Y-%m-%d %H:%M}")
         return
     rows = [_row(group, group.name or "(none)") for group in groups]
-    if len(groups) > 1:
+    if len(groups) > 1 or by == "tag":
         rows.append(_row(whole, "total"))
     table([by, "requests", "failed", "in", "cached", "out", "cost"], rows, right=(1, 2, 3, 4, 5, 6))
     if whole.unknown:
@@ -99,7 +130,7 @@ def _show_spent(groups: list[Spent], by: str, since: datetime, whole: Spent, cou
         )
     if by == "session":
         dearest = f"the dearest {len(groups):,} of {count:,} " if count > len(groups) else ""
-        click.echo(f"{dearest}whole sessions that were active since {since:%Y-%m-%d %H:%M}")
+        click.echo(f"{dearest}{sessions} sessions that were active since {since:%Y-%m-%d %H:%M}")
 
 
 def _row(group: Spent, name: str) -> list[str]:

@@ -24,6 +24,7 @@ _OPTIONS = (
     click.option("--client", help="claude-code, codex, ..."),
     click.option("--agent", help="The sub-agent that asked."),
     click.option("--project", help="The project they belong to."),
+    click.option("--key", help="Name of the gateway's key that they presented."),
     click.option("--class", "route_class", help="Their class."),
     click.option("--provider", help="Who answered."),
     click.option("--model", help="With which model."),

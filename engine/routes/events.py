@@ -22,7 +22,7 @@ from engine.store.sums import workflow_step
 
 MAX_RECENT = 1000
 _FIELDS: Mapping[str, str] = {
-    "session": "session", "client": "client", "agent": "agent", "project": "project", "class": "route_class",
+    "session": "session", "client": "client", "agent": "agent", "project": "project", "key": "key", "class": "route_class",
     "provider": "provider", "model": "model",
 }  # fmt: skip
 """Query parameter → field of the filter."""

@@ -44,6 +44,7 @@ async def ask(gate: Spine, *projects: str, **more: Any) -> list[str]:
         ("?status=error", [2]),
         ("?model=m&provider=first&class=fallback_safe", [1, 0]),
         ("?agent=none", []),
+        ("?key=none", []),
         ("?since=1h&limit=2", [2, 1]),
         ("?since=2099-01-01", []),
         ("?until=2000-01-01T00:00:00Z", []),
