@@ -82,10 +82,11 @@ def listing(
                 fail(f"no event '{event_id}'", "`sbgw events` lists them", PROBLEMS)
             click.echo(json_text(event.to_json(), indent=True))
             return
-        found = ledger.recent(limit, where)
         if follow:
-            _follow(ledger, where, found, as_json=as_json)
-        elif as_json:
+            _follow(ledger, where, limit, as_json=as_json)
+            return
+        found = ledger.recent(limit, where)
+        if as_json:
             for event in found:
                 click.echo(json_text(event.to_json()))
         else:
@@ -122,20 +123,22 @@ _OVERLAP = 500
 """Newest requests that a look takes in: they finish in another order than they begin."""
 
 
-def _follow(ledger: Reader, where: Filter, newest: list[Event], *, as_json: bool) -> None:
-    """Show `newest`, then requests when they finish, each once."""
+def _follow(ledger: Reader, where: Filter, limit: int, *, as_json: bool) -> None:
+    """Show the newest, then requests when they finish, each once."""
     columns = None if as_json else Columns(_HEADINGS, right=_NUMBERS)
-    shown: set[str] = set()
+    newest = ledger.recent(max(limit, _OVERLAP), where)
+    newest, older = newest[:limit], newest[limit:]
+    shown = {event.id for event in older if event.status != "open"}  # as good as shown: nobody asked for them
     if columns is not None:
         rows = [_row(event) for event in reversed(newest) if event.status != "open"]
         columns.widen(rows)
         click.echo(columns.line(_HEADINGS))
     try:
         while True:
-            for event in finished(newest, shown):
+            for event in finished([*newest, *older], shown):
                 click.echo(json_text(event.to_json()) if columns is None else columns.line(_row(event)))
             time.sleep(_LOOK)
-            newest = ledger.recent(_OVERLAP, where)
+            newest, older = ledger.recent(_OVERLAP, where), []
     except KeyboardInterrupt:
         return
 

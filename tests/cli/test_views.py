@@ -327,3 +327,17 @@ def test_following_ends_with_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("engine.cli.events.time.sleep", sleep)
     result = run("events", "--follow", "--json")
     assert (result.exit_code, len(result.output.splitlines()), len(looks)) == (0, 7, 3)
+
+
+def test_following_begins_with_as_many_as_were_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older ones are not shown afterwards either."""
+    looks = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.cli.events.time.sleep", sleep)
+    told = run("events", "--follow", "--json", "-n", "2").output.splitlines()
+    assert told == run("events", "--json", "-n", "2").output.splitlines()[::-1]
