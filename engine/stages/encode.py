@@ -17,7 +17,7 @@ import orjson
 from engine.exchange import Answer, Exchange, Reply, Services
 from engine.llm.errors import GatewayError, ProviderError
 from engine.llm.protocol import StreamEncoder, Tapped
-from engine.llm.stream import Failure, Finish, Progress, Start, StreamEvent
+from engine.llm.stream import Failure, Finish, Progress, Start, StreamEvent, TextDelta
 from engine.stages.advice import advised
 from engine.stages.client_stream import STREAM_HEADERS, ClientStream
 from engine.stages.stage import Stage
@@ -158,6 +158,8 @@ def _say(exchange: Exchange, services: Services, encoder: StreamEncoder, events:
     assert exchange.tapped is not None
     for event in events:
         match event:
+            case TextDelta():
+                pass  # nearly all there are
             case Progress():
                 continue  # the client's own timer says that we live, and how often
             case Start(model=model, usage=usage):

@@ -252,8 +252,10 @@ class Decoder:
 
     def _opened(self, wire_index: Any) -> _Open | None:
         """The open block of that index. An index that is left out means the newest one."""
-        opened = (one for one in reversed(self._line) if not one.done)
-        return next((one for one in opened if wire_index is None or one.wire_index == wire_index), None)
+        for one in reversed(self._line):
+            if not one.done and (wire_index is None or one.wire_index == wire_index):
+                return one
+        return None
 
     def _missed_start(self, wire_index: Any, kind: str) -> _Open | None:
         """What a delta belongs to whose block is not open: arguments to the call that waits for some, else a new block."""

@@ -194,7 +194,7 @@ class ChatStreamDecoder:
         delta = choice.get("delta")
         if delta is None and not self._pieces:
             delta = choice.get("message")  # a whole answer as one event
-        if isinstance(delta, dict):
+        if isinstance(delta, dict) and not self._goes_on(delta, choice, out):
             self._delta(delta)
             if tokens := choice.get("logprobs"):
                 self._tokens(tokens)
@@ -217,13 +217,22 @@ class ChatStreamDecoder:
                 if piece is not None:
                     piece.tokens += tokens
 
+    def _goes_on(self, delta: JsonObject, choice: JsonObject, out: list[StreamEvent]) -> bool:
+        """Tells a delta that is nothing but more of the text being told, as nearly all are; False for any other."""
+        content = delta.get("content")
+        if len(delta) != 1 or not isinstance(content, str) or self._head != len(self._pieces) - 1:
+            return False
+        piece = self._pieces[self._head]
+        if piece.kind != "text" or not piece.opened or not content or choice.get("logprobs"):
+            return False
+        self.quiet = False
+        piece.texts.append(content)
+        piece.unsent += 1
+        out.append(TextDelta(self._head, content))
+        return True
+
     def _delta(self, delta: JsonObject) -> None:
         content = delta.get("content")
-        if len(delta) == 1 and isinstance(content, str):  # by far the most frequent one
-            if content:
-                self.quiet = False
-                self._last("text").texts.append(content)
-            return
         self.quiet = not says(delta)
         if odd := beside_message(delta):
             self._extra[ODD] = {**self._extra.get(ODD, {}), **odd}
