@@ -180,6 +180,10 @@ class StreamTap(Protocol):
     """Listens to a preserved stream without changing it."""
 
     @property
+    def goes_on(self) -> Callable[[bytes], object]:
+        """Tells of a frame, as it came, whether it is nothing but more of an answer that has started: it need not be fed."""
+
+    @property
     def quiet(self) -> bool:
         """The event fed last says nothing of the answer: a sign of life."""
 

@@ -41,30 +41,35 @@ class SSEParser:
 
     def feed(self, chunk: bytes) -> list[SSEEvent]:
         """Events that `chunk` completes. Raises ProviderError(broken) when a frame exceeds the limit."""
-        found: list[SSEEvent] = []
-        if self._buffer:  # what is held is ended first, so that the rest begins with a frame
-            end = chunk.find(b"\n\n") + 2
-            if 1 < end < len(chunk):
-                found, chunk = self._slowly(chunk[:end]), chunk[end:]
-        if self._buffer or self._carriage_returns or b"\r" in chunk or len(chunk) > self._max_frame:
-            return found + self._slowly(chunk)
-        *frames, rest = chunk.split(b"\n\n")
-        self.consumed += len(chunk) - len(rest)
-        self._buffer += rest
-        self._scanned = len(rest)
-        for frame in frames:
-            if (event := self._parse(frame)) is not None:
-                found.append(event)
-        return found
-
-    def _slowly(self, chunk: bytes) -> list[SSEEvent]:
-        return [event for event, _ in self.feed_spans(chunk)]
+        return [event for frame in self.frames(chunk) if (event := self.read(frame)) is not None]
 
     def feed_spans(self, chunk: bytes) -> list[tuple[SSEEvent, int]]:
         """Like `feed`; with each event the offset in the whole stream just behind its blank line.
 
         An event's bytes start where the event before it ended, so comments between two events count to the later one.
         """
+        return [(event, end) for frame, end in self._cut(chunk) if (event := self.read(frame)) is not None]
+
+    def frames(self, chunk: bytes) -> list[bytes]:
+        """The frames that `chunk` completes, unread and without their blank lines, comments among them. Raises like `feed`.
+
+        A listener that knows a frame by its first bytes need not `read` it.
+        """
+        found: list[bytes] = []
+        if self._buffer:  # what is held is ended first, so that the rest begins with a frame
+            end = chunk.find(b"\n\n") + 2
+            if 1 < end < len(chunk):
+                found, chunk = [frame for frame, _ in self._cut(chunk[:end])], chunk[end:]
+        if self._buffer or self._carriage_returns or b"\r" in chunk or len(chunk) > self._max_frame:
+            return found + [frame for frame, _ in self._cut(chunk)]
+        *frames, rest = chunk.split(b"\n\n")
+        self.consumed += len(chunk) - len(rest)
+        self._buffer += rest
+        self._scanned = len(rest)
+        return found + frames if found else frames
+
+    def _cut(self, chunk: bytes) -> list[tuple[bytes, int]]:
+        """Frames with their ends in the whole stream, whatever its line ends and its cuts."""
         if not self._carriage_returns and b"\r" in chunk:
             self._carriage_returns = True
         buffer = self._buffer
@@ -72,15 +77,14 @@ class SSEParser:
         if buffer:
             buffer += chunk
             data = buffer
-        events: list[tuple[SSEEvent, int]] = []
+        found: list[tuple[bytes, int]] = []
         start = 0
         search = max(0, self._scanned - _LONGEST_END)
         while (end := self._frame_end(data, search)) is not None:
             stop, behind = end
             self._check(stop - start)
             self.consumed += behind - start
-            if (event := self._parse(data[start:stop])) is not None:
-                events.append((event, self.consumed))
+            found.append((bytes(data[start:stop]), self.consumed))
             start = search = behind
         rest = len(data) - start
         self._check(rest - _LONGEST_END)  # it may end with the line ends that close it
@@ -89,7 +93,7 @@ class SSEParser:
             del buffer[:start]
         elif rest:
             buffer += chunk[start:] if start else chunk
-        return events
+        return found
 
     def close(self) -> list[SSEEvent]:
         """The connection ended: the last event, if one stands there without its blank line. The parser is then empty."""
@@ -97,7 +101,7 @@ class SSEParser:
         self._buffer.clear()
         self._scanned = 0
         self.consumed += len(rest)
-        event = self._parse(rest) if rest else None
+        event = self.read(rest) if rest else None
         return [event] if event else []
 
     def _frame_end(self, data: bytes | bytearray, search: int) -> tuple[int, int] | None:
@@ -118,7 +122,8 @@ class SSEParser:
             message = f"the provider sent an event of more than {self._max_frame} bytes"
             raise ProviderError(message, meaning="broken", in_stream=True)
 
-    def _parse(self, frame: bytes | bytearray) -> SSEEvent | None:
+    def read(self, frame: bytes) -> SSEEvent | None:
+        """The event of one of `frames`; None for a frame without `data:`. In the order in which they came."""
         text = frame.decode("utf-8", "replace")
         if self._first:
             self._first = False

@@ -45,14 +45,17 @@ class Heard:
         self._deltas = self._length = 0
         self._bytes = 0
         """Text of long frames, which are not among the others."""
-        self._kept: list[str] = []
+        self._kept: list[str | bytes] = []
         self._stride = 1
         """Every so manieth delta is kept."""
 
     def frame(self, data: str) -> None:
-        """One more frame of the stream has come; `data` is its JSON. A fifth of a microsecond."""
-        if data.find('"delta', 0, _HEAD) < 0:
-            return
+        """One more frame of the stream has come; `data` is its JSON."""
+        if data.find('"delta', 0, _HEAD) >= 0:
+            self.delta(data)
+
+    def delta(self, data: str | bytes) -> None:
+        """One more frame with a delta has come: its JSON, or all of it as it came. A fifth of a microsecond."""
         length = len(data)
         if length > _LONG:
             self._bytes += _written(data)
@@ -74,7 +77,10 @@ class Heard:
         return round((self._bytes + max(self._length - self._deltas * wrapped, 0)) / _BYTES_PER_TOKEN)
 
 
-def _written(data: str) -> int:
+def _written(data: str | bytes) -> int:
+    """Bytes of text in a frame."""
+    if isinstance(data, bytes):
+        data = data[max(data.find(b"{"), 0) :]
     try:
         return _bytes(orjson.loads(data))
     except orjson.JSONDecodeError:

@@ -244,6 +244,10 @@ class _Listening:
         """See `StreamTap.quiet`."""
         return self._tap.quiet
 
+    def goes_on(self, frame: bytes) -> bool:
+        """See `StreamTap.goes_on`: everything is to be heard."""
+        return False
+
     def feed(self, event: SSEEvent) -> Tapped:
         """See `StreamTap.feed`."""
         self._heard += self._stream.feed(event)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LINGER = 2.0
 """Seconds for what follows an answer's end: usage, `[DONE]`, the end of the connection. Some vendors leave it open."""
 
+_END = (Finish, Failure)
 _T = TypeVar("_T")
 
 
@@ -75,15 +76,23 @@ class RelayedFrames:
         self._length += len(chunk)
         over, seen, ours, fine = self.tapped.over, 0, 0, 0
         self.quiet = True
-        for event in self._parser.feed(chunk):
-            seen += 1
-            if self.tapped.over:
+        parser, tap, heard = self._parser, self._tap, self._heard
+        goes_on = tap.goes_on
+        for frame in parser.frames(chunk):
+            tapped = self.tapped
+            if tapped.started and not tapped.over and tapped.error is None and goes_on(frame):
+                heard.delta(frame)
+                self.quiet = False
+            elif (event := parser.read(frame)) is None:
                 continue
-            self._heard.frame(event.data)
-            self.tapped = self._tap.feed(event)
-            self.quiet = self.quiet and self._tap.quiet
-            ours += 1
-            fine += self.tapped.error is None
+            elif not tapped.over:
+                heard.frame(event.data)
+                self.tapped = tap.feed(event)
+                self.quiet = self.quiet and tap.quiet
+            seen += 1
+            if not tapped.over:
+                ours += 1
+                fine += self.tapped.error is None
         data = self._passing(chunk)
         if fine == seen and not over and self.tapped.error is None:
             return data
@@ -209,7 +218,7 @@ async def _events(
                     until = asyncio.get_running_loop().time() + LINGER  # signs of life alone keep nobody waiting
                 if events:
                     yield events
-                    if isinstance(events[-1], Finish | Failure):
+                    if isinstance(events[-1], _END):
                         break
                 silence.goes_on() if quiet else silence.broken()
             else:

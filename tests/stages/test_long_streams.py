@@ -11,6 +11,7 @@ import pytest
 from engine.llm.errors import ProviderError
 from engine.protocols.registry import PROTOCOLS as WIRES
 from engine.protocols.sse import MAX_FRAME, SSEEvent, SSEParser
+from engine.providers.heard import Heard
 from engine.stages import provider_stream
 from engine.stages.provider_stream import RelayedFrames, Silence
 from tests.fidelity.answers import QUIRKS, READ
@@ -63,17 +64,12 @@ async def test_a_frame_over_eight_mib_ends_the_answer(client: str, wire: str) ->
 def test_a_large_frame_in_small_pieces_is_copied_once() -> None:
     """What is held back of a frame does not grow dearer with every piece."""
     sent = with_frame("anthropic-messages", MAX_FRAME // 4)
-    frames, passed, held = RelayedFrames(WIRES["anthropic-messages"].stream_tap(quirks=QUIRKS), _Deaf()), b"", set()
+    frames, passed, held = RelayedFrames(WIRES["anthropic-messages"].stream_tap(quirks=QUIRKS), Heard()), b"", set()
     for at in range(0, len(sent), 100):
         passed += frames.feed(sent[at : at + 100])
         held.add(id(frames._held))
     assert passed + frames.close() == sent
     assert len(held) == 1
-
-
-class _Deaf:
-    def frame(self, data: str) -> None:
-        """Hears nothing."""
 
 
 # ── signs of life ──

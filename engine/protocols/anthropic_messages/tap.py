@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import orjson
@@ -19,6 +20,10 @@ _LAST = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _SIGNATURE = "signature_delta"
 _EMPTY = (':""}}', ': ""}}', ":{}}", ": {}}")
 """How a delta ends that says nothing."""
+_GOES_ON = re.compile(
+    rb'event: content_block_delta\ndata: \{"type": ?"content_block_delta", ?"index": ?\d+, ?"delta": ?'
+    rb'\{"type": ?"(?:text|thinking|input_json)_delta", ?"(?:text|thinking|partial_json)": ?"(?!")'
+)
 _HEAD = 120
 """Characters of a delta in which its type is looked for."""
 
@@ -33,6 +38,8 @@ class Tap:
         self._has_call = False
         self.quiet = False
         """See `StreamTap.quiet`."""
+        self.goes_on = _GOES_ON.match
+        """See `StreamTap.goes_on`."""
 
     def feed(self, event: SSEEvent) -> Tapped:
         """See `StreamTap.feed`."""

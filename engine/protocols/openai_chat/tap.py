@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from engine.llm.catalogue import Quirks
@@ -15,15 +16,19 @@ from engine.protocols.openai_chat.reasoning import states
 from engine.protocols.openai_chat.stream_in import read_chunk
 
 _CONTENT = ("content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "images", "audio")
-
-
+_GOES_ON = re.compile(
+    rb'data: \{(?:"(?:id|object|created|model|provider|service_tier|system_fingerprint)": ?(?:"[^"\\]*+"|\d++|null), ?)*+'
+    rb'"choices": ?\[\{"index": ?0, ?"delta": ?\{"content": ?"(?!")[^"\\]*+(?:\\.[^"\\]*+)*+"\}(?:, ?"logprobs": ?null)?+'
+    rb', ?"finish_reason": ?null\}\](?:, ?"(?:usage|obfuscation)": ?(?:null|"\w*+"))*+\}'
+)
+"""A chunk of text and nothing else, told from the others without reading it as JSON, which takes three times as long."""
 _MAY_SEAL = frozenset({"reasoning_details", "extra_content", "tool_calls"})
 
 
 class ChatTap:
     """One preserved stream. A stream with neither a finish reason nor `[DONE]` is an error when it closes."""
 
-    __slots__ = ("_calls", "_quirks", "_refused", "_tapped", "quiet")
+    __slots__ = ("_calls", "_quirks", "_refused", "_tapped", "goes_on", "quiet")
 
     def __init__(self, quirks: Quirks) -> None:
         self._quirks = quirks
@@ -32,6 +37,8 @@ class ChatTap:
         self._refused = False
         self.quiet = False
         """See `StreamTap.quiet`. Some servers keep a connection warm with deltas that hold nothing."""
+        self.goes_on = _GOES_ON.fullmatch
+        """See `StreamTap.goes_on`."""
 
     def feed(self, event: SSEEvent) -> Tapped:
         """What is known after `event`."""
@@ -80,7 +87,7 @@ class ChatTap:
             self._calls = True
             if self._tapped.finished:
                 self._now(stop="tool_use")
-        if _MAY_SEAL & delta.keys() and (sealed := states(delta)):
+        if not _MAY_SEAL.isdisjoint(delta) and (sealed := states(delta)):
             self._now(sealed=(*self._tapped.sealed, *sealed))
         if not self._tapped.started and (called or any(delta.get(name) for name in _CONTENT)):
             self._now(started=True)

@@ -5,6 +5,7 @@ Most frames are deltas, which tell nothing; they are recognised by name, unparse
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,10 @@ from engine.llm.protocol import SSEEvent, Tapped
 from engine.protocols.openai_responses.answer_in import broken, decode_usage, failure, stop_reason, unlike
 from engine.protocols.openai_responses.words import entries, text
 
+_GOES_ON = re.compile(
+    rb"event: response\.[a-z_]+\.delta\ndata: "
+    rb'\{(?:"(?:type|sequence_number|item_id|output_index|content_index|summary_index)": ?(?:"[^"]*+"|\d++), ?)*+"delta": ?"(?!")'
+)
 _KIND = re2.compile(
     r'"type"\s*:\s*"(error|ping|keepalive|response\.(?:created|in_progress|queued|completed|incomplete|failed|output_item\.(?:added|done)|[a-z_]+\.delta))"'
 )
@@ -31,13 +36,15 @@ _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed
 class Tap:
     """See `StreamTap`."""
 
-    __slots__ = ("_known", "_quirks", "quiet")
+    __slots__ = ("_known", "_quirks", "goes_on", "quiet")
 
     def __init__(self, quirks: Quirks) -> None:
         self._quirks = quirks
         self._known = Tapped()
         self.quiet = False
         """See `StreamTap.quiet`."""
+        self.goes_on = _GOES_ON.match
+        """See `StreamTap.goes_on`."""
 
     def feed(self, event: SSEEvent) -> Tapped:
         """See `StreamTap.feed`."""
