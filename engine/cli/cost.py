@@ -118,7 +118,8 @@ def _show_spent(
         click.echo(_document(by, since, listed, total=total, count=count))
         return
     if not groups:
-        click.echo(f"no requests since {since:%Y-%m-%d %H:%M}")
+        named = "names a session" if by == "session" else "is recorded"
+        click.echo(f"no request since {since:%Y-%m-%d %H:%M} {named}")
         return
     rows = [_row(group, group.name or "(none)") for group in groups]
     if len(groups) > 1 or by == "tag":

@@ -172,7 +172,7 @@ class _Page:
         else:
             yield "as it is" if choice.preserve else f"translated to {choice.protocol}"
         for told in choice.order:
-            yield f"order {told.outcome}"
+            yield f"order {_rounded(told.outcome)}"
             yield from self._parts(choice.order) if self._full else ()
         if choice.losses:
             yield "loses " + ", ".join(f"{loss.code} ({loss.severity})" for loss in choice.losses)
@@ -251,3 +251,11 @@ def _side(explained: Explanation) -> dict[str, str]:
         "reached": how + losses,
         "then": ", ".join(c.ref for c in chain[1:]) or "nobody",
     }
+
+
+def _rounded(outcome: str) -> str:
+    """A number in six digits; what is none, an error, as it is."""
+    try:
+        return f"{float(outcome):.6g}"
+    except ValueError:
+        return outcome

@@ -159,8 +159,9 @@ def _progress(*, to_stderr: bool) -> Callable[[Result], None]:
     def told(result: Result) -> None:
         mark = click.style("ok  ", fg="green") if result.passed else click.style("FAIL", fg="red")
         question = result.question
-        line = f"  {mark}  {question.id:<13} {question.title:<58} {result.seconds:6.1f} s"
-        click.echo(line + (f"  {safe(result.reason)}" if result.reason else ""), err=to_stderr)
+        click.echo(f"  {mark}  {question.id:<13} {question.title:<48} {result.seconds:6.1f} s", err=to_stderr)
+        if result.reason:
+            click.echo(f"        {safe(result.reason)}", err=to_stderr)
 
     return told
 
@@ -188,7 +189,7 @@ def _print(policy: Policy, target: Target, verdict: Verdict, file: Path | None) 
         + f"   ({tokens_in:,} tokens in, {tokens_out:,} out, {money(usd)})"
     )
     if file is not None:
-        click.echo(f"written to {file}\n  use it: extends: [default, {file}]")
+        click.echo(f"written to {file}\n  use it: extends: [default, {file.resolve()}]")
 
 
 def _json(policy: Policy, target: Target, verdict: Verdict, row: JsonObject, file: Path | None) -> JsonObject:

@@ -212,6 +212,10 @@ _RULES: Mapping[str, Check] = {
         "A route leads to a model that its vendor retires within 60 days, or has retired. From that day on requests fall back or "
         "fail there. Name its successor; the date is the row's `ends`."
     ),
+    "route-order": _warning(
+        "A route's order takes an unknown price for the lowest. Costs are -1.0 where nobody knows a price; say where such a model "
+        "belongs: `estimate.cost_usd >= 0.0 ? estimate.cost_usd : 1000.0`."
+    ),
     "shadow-old": _warning(
         "A rule has been in shadow for over 30 days, counted from `since`. Look at what it would have done (`sbgw shadow`, `sbgw "
         "events`), then enforce it or take it out."

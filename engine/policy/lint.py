@@ -42,6 +42,7 @@ def lint(policy: Policy, *, today: date | None = None, sound: bool = True) -> li
     if sound:
         found += [*_classes(policy, root), *_emptied_routes(policy, root), *_unused(policy, root)]
         found += _idle_hedges(policy, root)
+        found += _unknown_first(policy, root)
     return found
 
 
@@ -193,6 +194,23 @@ def _idle_hedges(policy: Policy, root: Node) -> Iterator[Problem]:
         yield hedge.problem(
             "route-hedge", f"this hedge never asks a second candidate: {why}", level="warning", at_key=True
         )
+
+
+_UNKNOWN_COSTS = frozenset({"cost_usd", "cold_cost_usd", "turn_cost_usd", "switch_cost_usd"})
+
+
+def _unknown_first(policy: Policy, root: Node) -> Iterator[Problem]:
+    """Orders in which an unknown cost, which is -1.0, comes before every known one."""
+    section = root.get("routes")
+    for name, route in policy.routes.items():
+        order = section.get(name, "order") if section is not None else None
+        if order is None or route.order is None:
+            continue
+        costs = {ref for ref in route.order.refs if ref.removeprefix("estimate.") in _UNKNOWN_COSTS}
+        # Any comparison will do: what a policy asks of one cost, it knows of the price.
+        if costs and not any(re.search(rf"{re.escape(ref)}\s*[<>=!]=?", route.order.source) for ref in costs):
+            message = f"{min(costs)} is -1.0 where a price is unknown, so that model is tried first"
+            yield order.problem("route-order", message, level="warning")
 
 
 def _is_static(rule: RequireRule) -> bool:

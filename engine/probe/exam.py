@@ -129,7 +129,7 @@ def _saying(paper: _Paper) -> Iterator[Question]:
         lambda given: _plan(given, plan, steps, step),
     )  # fmt: skip
     yield Question(
-        "verbatim", "a text with quotes, tabs and line breaks kept to the letter", False,
+        "verbatim", "quotes, tabs and line breaks kept to the letter", False,
         paper.ask(f"Call {write} once, with exactly the text between the markers in `{text}`, without the markers and every "
                   f"character kept (the path is /srv/kept.txt, the session is 1, where one is asked for).\n<<<{KEPT}>>>"),
         lambda given: _verbatim(given, write, text, KEPT),

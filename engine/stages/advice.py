@@ -25,6 +25,8 @@ def advised(exchange: Exchange, services: Services, error: ProviderError) -> str
     else:
         said = error.message if name in error.message else f"{provider.name}: {error.message}"
     match error.meaning:
+        case "authentication" if provider.auth == "client" and not exchange.login:
+            advice = "let the client send its login, and the gateway's key as x-sbgw-key"
         case "authentication" if provider.auth == "client":
             said = said.replace("the gateway's credential for it", "your login")
             advice = "log in again in your client"

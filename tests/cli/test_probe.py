@@ -229,10 +229,11 @@ def test_the_report(bench: Bench) -> None:
     with running(Emulator(script("claude-code", parallel=Turn("no")), models=ROWS)) as emu:
         lines = bench.probe(emu, "openai-chat").stdout.splitlines()
     assert lines[0] == "first/m as claude-code, over openai-chat"
+    assert max(map(len, lines[:11])) <= 80
+    assert lines.pop(4).strip() == "it called no tool"
     assert [line.split()[:2] for line in lines[1:10]] == [
         ["FAIL" if name == "parallel" else "ok", name] for name in KEYS
     ]  # fmt: skip
-    assert "it called no tool" in lines[3]
     assert lines[10].startswith("score 0.88, 8 of 9 right: safe for claude-code: experimental")
     assert lines[12] == f"  use it: extends: [default, {bench.file}]"
 
