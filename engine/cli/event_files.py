@@ -16,7 +16,7 @@ CSV_COLUMNS = (
     "routeClass", "classRule", "requestedModel", "selectedProvider", "selectedModel", "fallbackChain", "status", "httpStatus",
     "errorClass", "stream", "cacheHit", "inputTokens", "outputTokens", "cachedInputTokens", "cacheWriteTokens",
     "reasoningTokens", "costEstimateUsd", "costReportedUsd", "wastedUsd", "estimatedUsd", "costProvenance", "latencyMs", "firstEventMs",
-    "stopReason", "losses", "tags", "policy",
+    "stopReason", "losses", "tags", "policy", "keyName",
 )  # fmt: skip
 """Columns of a CSV, in their order; new ones go to the end."""
 

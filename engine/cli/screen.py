@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
+from unicodedata import category
 
 import click
 import orjson
@@ -14,14 +16,18 @@ from engine.policy.problems import PolicyInvalid
 OK, PROBLEMS, USAGE, CANNOT_RUN = 0, 1, 2, 3
 """Exit codes."""
 
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of Unicode that drive a terminal, turn the direction of writing, end a line, or are not seen at all."""
+
+_JOINERS = "\u00ad\u200c\u200d"
+"""Of them, what words and emoji are written with."""
 
 
 def safe(text: str) -> str:
-    """`text` without control and direction characters: recorded names may come from anyone (CWE-150)."""
-    return "".join(
-        c if (c >= " " and c != "\x7f" and not "\x80" <= c <= "\x9f" and c not in _BIDI) else "\ufffd" for c in text
-    )
+    """`text` without control, direction and unseen characters: recorded names may come from anyone (CWE-150)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in _JOINERS or category(c) not in _UNSEEN else "\ufffd" for c in text)
 
 
 def safe_lines(text: str) -> str:
@@ -34,7 +40,7 @@ def json_text(value: Any, *, indent: bool = False) -> str:
     text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 if indent else None).decode()
     if text.isascii() and "\x7f" not in text:
         return text
-    return "".join(c if c == "\n" or safe(c) == c else f"\\u{ord(c):04x}" for c in text)
+    return "".join(c if c == "\n" or safe(c) == c else json.dumps(c)[1:-1] for c in text)
 
 
 def fail(message: str, hint: str = "", code: int = CANNOT_RUN) -> NoReturn:

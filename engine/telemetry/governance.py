@@ -57,7 +57,11 @@ def _about(event: Event) -> JsonObject:
     return _known(
         gatewayVersion=event.gateway_version,
         actor=_known(
-            client=event.client, clientVersion=event.client_version, agent=event.agent, parentAgent=event.parent_agent
+            client=event.client,
+            clientVersion=event.client_version,
+            agent=event.agent,
+            parentAgent=event.parent_agent,
+            key=event.key_name,
         ),
         session=event.session_id,
         project=event.project,

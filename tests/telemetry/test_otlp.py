@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,14 @@ pytest.importorskip("opentelemetry.proto", reason="needs the extra otel, which d
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import ScopeMetrics
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from engine.telemetry import courier
+from engine.telemetry.otlp import GenAIMetrics, spans_of
 from tests.emulator import Emulator
 from tests.spine import Behind, policy, spine
+from tests.store.builders import full
 from tests.telemetry.exporting import CANARY, ROWS, ask, dead_receiver, text, until
 from tests.telemetry.receiver import Receiver
 
@@ -87,6 +93,31 @@ def _bodies(receiver: Receiver, path: str) -> list[bytes]:
 def _spans(receiver: Receiver) -> list[Span]:
     requests = [ExportTraceServiceRequest.FromString(body) for body in _bodies(receiver, "/v1/traces")]
     return [s for request in requests for r in request.resource_spans for scope in r.scope_spans for s in scope.spans]
+
+
+def test_names_are_those_of_the_conventions() -> None:
+    """Every attribute and metric that is not our own is one of OpenTelemetry's package of them, of an event with every field."""
+    packages = [
+        pytest.importorskip(f"opentelemetry.semconv.{name}") for name in ("attributes", "_incubating.attributes")
+    ]
+    gen_ai_metrics = importlib.import_module("opentelemetry.semconv._incubating.metrics.gen_ai_metrics")
+    known = {
+        value
+        for package in packages
+        for module in pkgutil.iter_modules(package.__path__)
+        for name, value in vars(importlib.import_module(f"{package.__name__}.{module.name}")).items()
+        if name.isupper() and isinstance(value, str)
+    }
+    made = replace(full(), stream=True)
+    said = {pair.key for span in spans_of(made, {}) for pair in span.attributes}
+    metrics = GenAIMetrics({})
+    metrics.observe(made)
+    group = ScopeMetrics()
+    metrics.write(group)
+    said |= {pair.key for one in group.metrics for point in one.histogram.data_points for pair in point.attributes}
+    assert sorted(name for name in said if not name.startswith("sbgw.") and name not in known) == []
+    assert {one.name for one in group.metrics} <= {v for v in vars(gen_ai_metrics).values() if isinstance(v, str)}
+    assert {"sbgw.repository", "sbgw.key", "sbgw.agent.parent", "gen_ai.usage.input_tokens"} <= said
 
 
 async def test_metrics_by_the_genai_conventions() -> None:
