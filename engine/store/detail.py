@@ -6,7 +6,8 @@ dictionaries made of such objects, and 2.8 kB of JSON become about 150 bytes. Ru
 - A packed object begins with the number of its dictionary (three bytes, 0 for none), then a zstd frame.
 - A dictionary is never changed. When objects no longer fit it (another policy, another client) a new one is learnt, at most
   once in `PATIENCE` objects, so that dictionaries stay a small part of the file.
-- A dictionary holds what events said, so it goes when they go: `until` is the newest timestamp that was packed with it.
+- A dictionary holds what events said, so it goes when they go: `until` is the newest timestamp that was packed with it. When the
+  first of them is deleted, nothing more is packed with it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ LARGE = 320
 """Bytes on average over `SAMPLES` objects above which they no longer fit the dictionary."""
 
 _LONGEST = 64 * 1024
-_NUMBER = 3
+NUMBER = 3
+"""Bytes of a dictionary's number, in front of what was packed with it."""
+
 _LEVEL = 3
 _INFLATED = 64 * 1024 * 1024
 """No event is larger; a damaged file may claim so."""
@@ -57,7 +60,7 @@ class Details:
         if self._number < 0:
             self._resume()
         text = dump(value)
-        packed = self._number.to_bytes(_NUMBER, "little") + self._compressor.compress(text)
+        packed = self._number.to_bytes(NUMBER, "little") + self._compressor.compress(text)
         self._packed += 1
         self._until = max(self._until, timestamp)
         self._samples.append(text)
@@ -66,10 +69,10 @@ class Details:
 
     def unpack(self, data: bytes) -> JsonObject:
         """The object in `data`. Raises sqlite3.Error, the one for damage included."""
-        number = int.from_bytes(data[:_NUMBER], "little")
+        number = number_of(data)
         decompressor = self._decompressors.get(number) or self._read(number)
         try:
-            value = orjson.loads(decompressor.decompress(data[_NUMBER:], max_output_size=_INFLATED))
+            value = orjson.loads(decompressor.decompress(data[NUMBER:], max_output_size=_INFLATED))
         except (zstandard.ZstdError, orjson.JSONDecodeError) as error:
             raise sqlite3.DatabaseError(f"an event is damaged ({type(error).__name__})") from None
         if not isinstance(value, dict):
@@ -99,6 +102,16 @@ class Details:
         self._use(number, content)
         return True
 
+    def review(self) -> None:
+        """Use a dictionary no more that was retired (see `engine.store.retention`). Raises sqlite3.Error."""
+        if self._number <= 0:
+            return
+        used = self._connection.execute("SELECT 1 FROM dictionaries WHERE until IS NULL").fetchone()
+        if used is None:
+            self._number, self._compressor = 0, zstandard.ZstdCompressor(level=_LEVEL)
+            self._samples.clear()
+            self._sizes.clear()
+
     def _resume(self) -> None:
         """Go on with the dictionary that the file used last."""
         row = self._connection.execute("SELECT number, content FROM dictionaries WHERE until IS NULL").fetchone()
@@ -126,9 +139,14 @@ class Details:
         return made
 
 
+def number_of(packed: bytes) -> int:
+    """Of the dictionary that it was packed with; 0 for none."""
+    return int.from_bytes(packed[:NUMBER], "little")
+
+
 def plain(value: JsonObject) -> bytes:
     """`value` packed without a dictionary."""
-    return bytes(_NUMBER) + zstandard.ZstdCompressor(level=_LEVEL).compress(dump(value))
+    return bytes(NUMBER) + zstandard.ZstdCompressor(level=_LEVEL).compress(dump(value))
 
 
 def dump(value: Any) -> bytes:

@@ -3,16 +3,21 @@
 Deleting is done in small steps between commits, so that no request waits for it. Sums by session go with the session's last
 event; sums by time hold no names but those of projects, clients and models, and stay for `SUMS_DAYS`, so that a year's cost is
 known when its events are gone. What was spent is kept for good, by what budgets ask for, so that none of them grows by forgetting.
+
+A dictionary quotes the events that it was made of (names and paths, no text of a request). So it is used no more as soon as an event
+packed with it goes, and goes with the last of those: after twice the time that events are kept, at the latest.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from engine.store.detail import NUMBER, number_of
 from engine.store.event import timestamp_of
 from engine.store.rows import KNOWN_USD
 
@@ -48,10 +53,11 @@ def forget(connection: sqlite3.Connection, keep: Keep, now: datetime) -> bool:
     try:
         gone = connection.execute(
             "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE timestamp < ? ORDER BY timestamp LIMIT ?) "  # noqa: S608
-            f"RETURNING timestamp, budgets, project, client, key_name, {KNOWN_USD}",
+            f"RETURNING substr(detail, 1, {NUMBER}), timestamp, budgets, project, client, key_name, {KNOWN_USD}",
             (bound, STEP),
         ).fetchall()
-        _count_forgotten(connection, gone, now)
+        _retire({number_of(row[0]) for row in gone}, connection, now)
+        _count_forgotten(connection, [row[1:] for row in gone], now)
         oldest = connection.execute("SELECT min(timestamp) FROM events").fetchone()[0] or bound
         connection.execute("DELETE FROM violations WHERE timestamp < ?", (oldest,))
         connection.execute("DELETE FROM sessions WHERE last < ?", (oldest,))
@@ -65,6 +71,13 @@ def forget(connection: sqlite3.Connection, keep: Keep, now: datetime) -> bool:
             connection.execute("ROLLBACK")
         raise
     return bool(gone)
+
+
+def _retire(numbers: Iterable[int], connection: sqlite3.Connection, now: datetime) -> None:
+    """The dictionary in use, if it is among these, is no longer; whoever packs asks for that (`Details.review`)."""
+    for number in numbers:
+        retired = (timestamp_of(now), number)
+        connection.execute("UPDATE dictionaries SET until = ? WHERE number = ? AND until IS NULL", retired)
 
 
 def _count_forgotten(connection: sqlite3.Connection, gone: list[Any], now: datetime) -> None:

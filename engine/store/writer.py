@@ -137,6 +137,8 @@ class Writer:
             return
         try:
             gone = forget(connection, self.keep, self._now())
+            if gone and self._details is not None:
+                self._details.review()
             more = gone or (not self._tidied and shrink(connection))
         except sqlite3.Error as error:
             more = False

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
@@ -95,6 +96,30 @@ def test_a_dictionary_goes_with_its_last_event(connection: sqlite3.Connection, m
     forget(connection, Keep(days=1), START + timedelta(days=60))
     assert len(numbers) > 2
     assert [row[0] for row in connection.execute("SELECT number FROM dictionaries")] == numbers[-1:]
+
+
+def test_nothing_of_an_event_outlives_it_twice(connection: sqlite3.Connection) -> None:
+    """A dictionary that fits for ever quotes the events that it was made of: it is not used for ever."""
+    details, keep = Details(connection), Keep(days=3)
+    names = [os.urandom(8).hex() for _ in range(40)]
+
+    def day(number: int) -> set[int]:
+        """A day's events; the days that dictionaries then quote."""
+        for at in range(15):
+            made = event(number * DAY + at, repo_path=f"/home/me/work-of-day-{number}", facts={"names": names})
+            connection.execute(SAVE, row_of(made, details))
+            details.learn()
+        while forget(connection, keep, START + timedelta(days=number + 1)):
+            details.review()
+        rows = connection.execute("SELECT content FROM dictionaries").fetchall()
+        return {int(found) for row in rows for found in re.findall(rb"work-of-day-(\d+)", row[0])}
+
+    quoted = [day(number) for number in range(16)]
+    assert quoted[:3] == [{0}, {0}, {0}]
+    assert [number for number, days in enumerate(quoted) if min(days) < number - 2 * keep.days] == []
+    assert connection.execute("SELECT count(*) FROM dictionaries").fetchone()[0] <= 3
+    left = connection.execute("SELECT detail FROM events").fetchall()
+    assert {tuple(details.unpack(row[0])["facts"]["names"]) for row in left} == {tuple(names)}
 
 
 async def test_a_running_ledger_tidies_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
