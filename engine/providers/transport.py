@@ -101,8 +101,10 @@ class Transport:
                 timeout=limits,
                 allow_redirects=False,
             )
-        except aiohttp.ConnectionTimeoutError:  # nothing was sent: as if it had refused
-            raise ProviderError("the provider did not connect in time", meaning="unreachable") from None
+        except TimeoutError as error:
+            if isinstance(error, aiohttp.ConnectionTimeoutError):  # nothing was sent: as if it had refused
+                raise ProviderError("the provider did not connect in time", meaning="unreachable") from None
+            raise ProviderError("the provider did not answer in time", meaning="timeout") from None
         except aiohttp.InvalidURL:
             raise ProviderError("the provider's base URL is not a URL", meaning="unreachable") from None
         except aiohttp.ClientResponseError:
