@@ -35,6 +35,8 @@ class Violation:
 
 def violations(policy: Policy, decision: Decision) -> tuple[Violation, ...]:
     """Everything that broke a rule, refusals first."""
+    if decision.denial is None and not policy.tags and not any(hit.shadow for hit in decision.hits):
+        return ()
     return (*_refused(policy, decision), *_shadows(policy, decision), *_dropped(policy, decision))
 
 

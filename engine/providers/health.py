@@ -47,6 +47,8 @@ class Health:
         self._monotonic = monotonic
         self._limits = limits
         self._wards: dict[str, dict[Place, Ward]] = {}
+        self._paths: dict[Place, tuple[Ward, ...]] = {}
+        """What is known of places that were asked, of all of their keys, of all of their providers."""
         self._states: dict[str, Mapping[str, ProviderState]] = {}
         """Snapshots by the caller's login."""
         self._of: tuple[Policy | None, Credentials | None] = (None, None)
@@ -76,11 +78,13 @@ class Health:
         return min(places, key=lambda place: self._until(place, now)), False
 
     def _admits(self, place: Place, now: float) -> bool:
-        known = self._wards.get(place.provider)
-        if known:
-            for where in place.wider():
-                if (ward := known.get(where)) is not None and not ward.ready(now):
-                    return False
+        path = self._paths.get(place)
+        if path is None:
+            known = self._wards.get(place.provider)
+            path = tuple(ward for where in place.wider() if (ward := known.get(where))) if known else ()
+        for ward in path:  # noqa: SIM110 - all() would make a generator for each place that is looked at
+            if not ward.ready(now):
+                return False
         return True
 
     def _until(self, place: Place, now: float) -> float:
@@ -91,7 +95,10 @@ class Health:
     def begin(self, place: Place) -> Trial:
         """An attempt at `place`. Tell how it went: `answered`, `failed` or `left`, and `failed` after `answered` too."""
         now = self._monotonic()
-        wards = tuple(map(self._ward, place.wider()))
+        wards = self._paths.get(place)
+        if wards is None:
+            wards = tuple(map(self._ward, place.wider()))
+            self._paths[place] = wards
         model, provider = wards[0].breaker, wards[-1].breaker
         if model.until is not None or provider.until is not None:
             self._stale.add(place.provider)
@@ -153,6 +160,7 @@ class Health:
         if ward is None:
             if len(of) >= MAX_PLACES:
                 del of[next(where for where in of if where.model)]
+                self._paths.clear()
                 self._states.clear()
             ward = of[place] = Ward()
         return ward

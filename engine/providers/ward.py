@@ -81,6 +81,9 @@ class Ward:
 
     def changes_at(self, now: float) -> float:
         """The next moment at which time alone changes what is told of it."""
+        if self.cool_until <= now and self.failed_until <= now:
+            moment = self.breaker.changes_at(now)
+            return moment if moment > now else float("inf")
         moments = [self.cool_until, self.breaker.changes_at(now)]
         if now < self.failed_until:  # the error rate forgets
             moments += [trial.began + WINDOW for trial in self.trials]
@@ -89,7 +92,7 @@ class Ward:
     @property
     def latency_ms(self) -> float:
         """Median time to the first content, 0.0 when unknown."""
-        known = sorted(trial.latency_ms for trial in self.trials if trial.latency_ms is not None)
+        known = sorted([trial.latency_ms for trial in self.trials if trial.latency_ms is not None])
         if not known:
             return 0.0
         half = len(known) // 2

@@ -5,6 +5,8 @@ anything less usual goes through the careful operations of `values`. They may ra
 once more with the tracer, which alone says what the error is and whether `&&` or `||` swallow it. So a closure has to be
 right only when it returns, and errors, being rare, may cost fifty microseconds.
 
+What means the same in Python is then written out as one function (`fuse`), which calls closures for the rest.
+
 A closure takes (activation, frame). The frame is a two-item list made for one evaluation: the macro variable's value (one is
 enough, macros don't nest) and the steps that are left. Nothing is shared between evaluations, so programs may be used by
 any number of threads.
@@ -20,6 +22,7 @@ from typing import Any
 from engine.policy.cel import nodes, values
 from engine.policy.cel.fold import UNKNOWN
 from engine.policy.cel.functions import FUNCTIONS
+from engine.policy.cel.fuse import DIRECT, PLAIN, fused
 from engine.policy.cel.operate import operate
 from engine.policy.cel.patterns import matcher
 from engine.policy.cel.problems import ExprError, Fault
@@ -91,7 +94,7 @@ def compile_program(
     expect: str = "any",
 ) -> Program:
     """Compile a node that the checker has passed, with the types and constants it found."""
-    return Program(source, node, types, _RESULTS.get(expect), _Compiler(types, constants).build(node))
+    return Program(source, node, types, _RESULTS.get(expect), fused(_Compiler(types, constants), node))
 
 
 class _Compiler:
@@ -135,10 +138,10 @@ class _Compiler:
                 return self._macro(node)
         return self._careful(node)
 
-    def _kind(self, node: nodes.Node) -> Type:
+    def kind(self, node: nodes.Node) -> Type:
         return plain(self._types.get(node, DYN))
 
-    def _constant(self, node: nodes.Node) -> Any:
+    def constant(self, node: nodes.Node) -> Any:
         return self._constants.get(node, UNKNOWN)
 
     def _careful(self, node: nodes.Node) -> Run:
@@ -149,7 +152,7 @@ class _Compiler:
     def _bool(self, node: nodes.Node) -> Run:
         """The node's closure, with a test where its type is not known."""
         inner = self.build(node)
-        if self._kind(node) == BOOL:
+        if self.kind(node) == BOOL:
             return inner
 
         def checked(a: Mapping[str, Any], x: list[Any]) -> bool:
@@ -158,22 +161,22 @@ class _Compiler:
         return checked
 
     def _binary(self, node: nodes.Binary) -> Run:
-        left, right = self._kind(node.left), self._kind(node.right)
+        left, right = self.kind(node.left), self.kind(node.right)
         if node.op == "in":
             return self._membership(node, right)
-        if left == right and left.kind in _DIRECT:
+        if left == right and left.kind in DIRECT:
             if node.op in _TESTS:
                 return self._comparison(node)
             if left.kind == "int" and node.op in _WHOLE:
                 return _whole(_WHOLE[node.op], self.build(node.left), self.build(node.right))
-            if (left.kind, node.op) in _PLAIN:
+            if (left.kind, node.op) in PLAIN:
                 op, one, other = _WHOLE.get(node.op, operator.truediv), self.build(node.left), self.build(node.right)
                 return lambda a, x: op(one(a, x), other(a, x))
         return self._careful(node)
 
     def _comparison(self, node: nodes.Binary) -> Run:
         generic, against_constant, path_constant = _TESTS[node.op]
-        value = self._constant(node.right)
+        value = self.constant(node.right)
         if value is UNKNOWN:
             return generic(self.build(node.left), self.build(node.right))
         path = nodes.fact_path(node.left, self._variable)
@@ -183,29 +186,29 @@ class _Compiler:
 
     def _membership(self, node: nodes.Binary, container: Type) -> Run:
         item = self.build(node.left)
-        kind = self._kind(node.left)
-        known = self._constant(node.right)
+        kind = self.kind(node.left)
+        known = self.constant(node.right)
         if kind in (STRING, INT) and isinstance(known, list):
             among = frozenset(known)
             return lambda a, x: item(a, x) in among
         inner = self.build(node.right)
         listed = isinstance(container, ListOf) and plain(container.item) == kind and kind in (STRING, INT, BOOL)
         if listed or (container.kind == "map" and kind == STRING):
-            word = self._constant(node.left)
+            word = self.constant(node.left)
             if word is not UNKNOWN:
                 return lambda a, x: word in inner(a, x)
             return lambda a, x: item(a, x) in inner(a, x)
         return self._careful(node)
 
     def _call(self, node: nodes.Call) -> Run:
-        kinds = [self._kind(arg) for arg in node.args]
+        kinds = [self.kind(arg) for arg in node.args]
         if DYN in kinds or node.name in {"min", "max"}:
             return self._careful(node)
         first = self.build(node.args[0])
         if len(node.args) == 1:
             one = FUNCTIONS[node.name].apply
             return lambda a, x: one(first(a, x))
-        value = self._constant(node.args[1])
+        value = self.constant(node.args[1])
         if node.name == "matches" and isinstance(value, str):
             found = matcher(value)
             return lambda a, x: found(first(a, x))
@@ -365,9 +368,7 @@ _MACROS: dict[str, Callable[[Run, Run, int, tuple[int, int]], Run]] = {
     "map": _gather(lambda _, answers: answers),
     "filter": _gather(lambda items, answers: [i for i, kept in zip(items, answers, strict=True) if kept]),
 }
-_DIRECT = frozenset({"int", "double", "string", "bool"})
 _WHOLE: dict[str, Test] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
-_PLAIN = frozenset({("double", "+"), ("double", "-"), ("double", "*"), ("double", "/"), ("string", "+")})
 # For each comparison: two closures, a closure and a constant, a two-word fact and a constant (what most conditions are).
 _TESTS: dict[str, tuple[Callable[[Run, Run], Run], Callable[[Run, Any], Run], Callable[[str, str, Any], Run]]] = {
     "==": (
