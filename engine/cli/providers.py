@@ -27,6 +27,9 @@ def providers(url: str, everything: bool, as_json: bool, policy: str | None, sta
 
     Asks the running gateway. If none runs, shows the policy's providers and what the last one left in the state folder.
 
+    `degraded` fails now and then and is still asked; `stepped back` failed too often and is asked last; `recovering` is asked a few
+    times to see; `cooling down` waits as the provider said, `at its limit` as its row says.
+
     \b
     Examples:
       sbgw providers
@@ -90,7 +93,9 @@ _SAID = {"closed": "well", "open": "stepped back"}
 
 
 def _condition(place: JsonObject, off: str = "") -> list[str]:
-    wait = place["retryInSeconds"]
+    wait, limited = place["retryInSeconds"], place.get("limitedForSeconds", 0)
+    if limited > wait:
+        off, wait, place = off or "at its limit", limited, {**place, "reason": "the row's limits"}
     cooling = wait > 0 and place["state"] != "open"
     return [
         off or ("cooling down" if cooling else _SAID.get(place["state"], place["state"])),

@@ -275,6 +275,7 @@ class Health:
                     "latencyMs": whole.latency_ms,
                     "errorRate": whole.error_rate(now),
                     "limits": self._limits.report(provider) if self._limits is not None else {},
+                    "limitedForSeconds": round(self._limits.wait(provider), 1) if self._limits is not None else 0.0,
                     "models": [
                         {
                             "model": place.model,

@@ -80,6 +80,27 @@ async def test_eighty_columns_are_enough(tmp_path: Path, monkeypatch: pytest.Mon
         assert any(line.rstrip().endswith("  " + state) for line in lines)
 
 
+async def test_a_provider_at_its_own_limit_is_not_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked last until the minute is over, which is what the table is there to tell."""
+    monkeypatch.setenv("STACKBILT_GATEWAY_KEY", KEY)
+    async with Emulator(models={"m": Model()}) as one:
+        behind = Behind("first", one.url, ("openai-chat",), row={"limits": {"requests_per_minute": 1}})
+        async with spine(policy(behind), env={"FIRST_KEY": one.key}, state=tmp_path) as gate:
+            where = ("--url", gate.url, "--state-dir", str(tmp_path))
+            before = (await invoke(*where))[1]
+            await gate.ask("openai-chat")
+            after = (await invoke(*where))[1]
+            [row] = [
+                r for r in json.loads((await invoke(*where, "--json"))[1])["providers"] if r["provider"] == "first"
+            ]
+    [line] = [line.split("  ") for line in after.splitlines() if line.startswith("first")]
+    cells = [cell.strip() for cell in line if cell.strip()]
+    assert cells[:3] == ["first", "at its limit", "the row's limits"]
+    assert cells[3].endswith(" s")
+    assert "at its limit" not in before
+    assert 0 < row["limitedForSeconds"] <= 60
+
+
 async def test_another_gateways_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused key is told as one."""
     monkeypatch.setenv("STACKBILT_GATEWAY_KEY", "some-other-key")
