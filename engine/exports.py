@@ -26,11 +26,14 @@ from engine.protocols.retry_after import retry_after
 from engine.providers.transport import Transport
 from engine.store.event import Event
 from engine.store.protocol import EventStore
-from engine.telemetry.courier import Courier, Refused, Undelivered
+from engine.telemetry.courier import Courier, Refused, TooMuch, Undelivered
 from engine.telemetry.cursor import Cursor
 from engine.telemetry.governance import governance_records
 
 TIMEOUTS = Timeouts(connect=3.0, first_event=10.0, idle=10.0, total=20.0)
+
+_SENSELESS = frozenset({400, 406, 415, 422})
+"""Statuses that say of the body that it is no good: the same one never will be."""
 
 MAX_LISTENERS = 32
 LISTENER_BACKLOG = 1_000
@@ -141,17 +144,23 @@ class Exports:
         ]  # fmt: skip
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
-        """POST `body`. Raises Undelivered for what may work later, Refused for what will not."""
+        """POST `body`. Raises Undelivered for what may work later, Refused for what will not, TooMuch for what is too large.
+
+        A receiver that does not let us in, or is not there, may be put right by somebody: what it should get is not given up.
+        """
         try:
             answer = await self._transport.send(url, headers=headers, body=body, timeouts=TIMEOUTS)
             with closing(answer):
                 await answer.read()
         except ProviderError as error:
             raise Undelivered(error.meaning) from None
-        if answer.status in (408, 429) or answer.status >= 500:
-            raise Undelivered(f"HTTP {answer.status}", retry_after=retry_after(answer.headers))
-        if answer.status >= 300:
+        if answer.status < 300:
+            return
+        if answer.status == 413:
+            raise TooMuch("HTTP 413")
+        if answer.status in _SENSELESS:
             raise Refused(f"HTTP {answer.status}")
+        raise Undelivered(f"HTTP {answer.status}", retry_after=retry_after(answer.headers))
 
 
 class GovernanceFile:

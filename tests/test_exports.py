@@ -95,7 +95,7 @@ async def test_the_governance_webhook() -> None:
     """Tried again until it works, with the token, each record at least once; a refusal is not tried again."""
     async with (
         Emulator(models=ROWS) as emu,
-        Receiver(statuses=[503, 429, 500], headers={"retry-after": "0"}) as receiver,
+        Receiver(statuses=[503, 429, 401, 404, 500], headers={"retry-after": "0"}) as receiver,
     ):
         made = text(emu, {"governance": {"url": f"{receiver.url}/in"}})
         environ = {"FIRST_KEY": emu.key, "SBGW_GOVERNANCE_TOKEN": "hush"}
@@ -107,7 +107,7 @@ async def test_the_governance_webhook() -> None:
             await until(lambda: gate.gateway.services.exports.state()[0]["refused"] == 1)
     [(path, headers, body)] = receiver.got
     assert (path, headers["authorization"], headers["content-type"]) == ("/in", "Bearer hush", "application/x-ndjson")
-    assert (orjson.loads(body)["id"], receiver.asked) == (event["id"], 5)
+    assert (orjson.loads(body)["id"], receiver.asked) == (event["id"], 7)
 
 
 async def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

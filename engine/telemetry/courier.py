@@ -5,7 +5,8 @@ Rules kept here:
 - `take` never waits and never raises: an event goes into a backlog of fixed length. When that is full the oldest go, and are
   counted.
 - What could not be delivered is tried again after a pause that doubles up to `LONGEST`, with jitter, or as long as the
-  receiver asks for. What a receiver refuses for good is dropped and counted: trying again would say the same.
+  receiver asks for. What a receiver refuses for good is dropped and counted: trying again would say the same. What is too much at
+  once is halved.
 - A failing receiver is told about in the log once, and once when it works again.
 - With a `Past`, what is not delivered at the end, or at a crash, is by the next run.
 """
@@ -45,6 +46,10 @@ class Refused(Exception):
     """It will not work later."""
 
 
+class TooMuch(Refused):
+    """Less of it at once may work."""
+
+
 class Receiver(Protocol):
     """Where events go."""
 
@@ -52,7 +57,7 @@ class Receiver(Protocol):
         """Told of each event once, at once; must not wait."""
 
     async def deliver(self, events: list[Event]) -> None:
-        """Hand over `events`. Raises Undelivered or Refused."""
+        """Hand over `events`. Raises Undelivered, Refused or TooMuch."""
 
 
 class Past(Protocol):
@@ -87,6 +92,8 @@ class Courier:
         self._receiver = receiver
         self._log, self._sleep, self._uniform = log, sleep, uniform
         self._past = past
+        self._most = BATCH
+        """Events of one delivery; fewer when the receiver has refused so many."""
         self._waiting: deque[Event] = deque()
         self._some = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -171,7 +178,7 @@ class Courier:
 
     def _gather(self) -> bool:
         """Take a batch out of the backlog, unless one is still to be delivered; whether there is one."""
-        while self._waiting and len(self._carried) < BATCH:
+        while self._waiting and len(self._carried) < self._most:
             self._carried.append(self._waiting.popleft())
         return bool(self._carried)
 
@@ -180,6 +187,11 @@ class Courier:
         try:
             await self._receiver.deliver(batch)
         except Refused as error:
+            if isinstance(error, TooMuch) and len(batch) > 1:
+                self._most = len(batch) // 2
+                self._waiting.extendleft(reversed(batch[self._most :]))
+                self._carried = batch[: self._most]
+                return
             self.refused += len(batch)
             self._log("export_refused", export=self.name, events=len(batch), reason=str(error))
         except Undelivered:

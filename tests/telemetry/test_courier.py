@@ -10,7 +10,7 @@ import pytest
 
 from engine.store.event import Event
 from engine.telemetry import courier as module
-from engine.telemetry.courier import Courier, Refused, Undelivered
+from engine.telemetry.courier import Courier, Refused, TooMuch, Undelivered
 from tests.store.builders import event
 from tests.telemetry.exporting import until
 
@@ -112,6 +112,26 @@ async def test_what_is_refused_is_not_tried_again(error: Exception, told: str) -
     await bench.settle()
     await bench.courier.close()
     assert (receiver.got, bench.courier.refused, bench.told) == ([[IDS[2]]], 1, [told])
+
+
+async def test_what_is_too_much_at_once_is_halved() -> None:
+    """Each event arrives once, in order, as many at once as the receiver takes; one that is too large alone is refused."""
+
+    class Small(Receiver):
+        async def deliver(self, events: list[Event]) -> None:
+            if len(events) > 3 or IDS[5] in [one.id for one in events]:
+                raise TooMuch("HTTP 413")
+            await super().deliver(events)
+
+    receiver = Small()
+    bench = Bench(receiver)
+    for number in range(20):
+        bench.courier.take(event(number))
+    bench.courier.start()
+    await bench.settle()
+    await bench.courier.close()
+    assert [name for batch in receiver.got for name in batch] == [*IDS[:5], *IDS[6:20]]
+    assert (bench.courier.sent, bench.courier.refused, bench.courier.dropped) == (19, 1, 0)
 
 
 async def test_a_dead_receiver_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
