@@ -39,6 +39,8 @@ class Inspection:
             "policyReload": "ok" if reload.ok else f"refused, the policy above still serves: {reload.error}",
             "ledger": "ok" if ledger.ok else "not writing; events are kept in memory",
         }
+        if (upgrading := ledger.upgrading) is not None:
+            body["ledgerUpgrade"] = {"done": round(upgrading.done, 3), "incomplete": sorted(upgrading.sums)}
         return json_response(body)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:

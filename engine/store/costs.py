@@ -31,6 +31,7 @@ _COLUMNS: Mapping[By, str] = {
 
 _SPENT = (
     "requests", "failed", "unpriced", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cost_usd",
+    "estimated_usd",
 )  # fmt: skip
 
 
@@ -48,6 +49,8 @@ class Spent:
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     cost_usd: float = 0.0
+    estimated_usd: float = 0.0
+    """How much of `cost_usd` rests on counts that no provider told."""
 
 
 _Group = TypeVar("_Group", "Spent", "Saved")

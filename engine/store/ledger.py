@@ -33,6 +33,7 @@ from engine.store.reader import Reader, find, spent
 from engine.store.retention import Keep
 from engine.store.rows import ANY, Filter
 from engine.store.sums import SessionSum
+from engine.store.upgrades import Upgrading
 from engine.store.writer import Writer
 
 OPEN_DELAY = 0.002
@@ -89,6 +90,11 @@ class Ledger:
     def ok(self) -> bool:
         """Whether events reach the file."""
         return self._writer.ok
+
+    @property
+    def upgrading(self) -> Upgrading | None:
+        """What is left to do on the events of an older file, while it serves; None when it is up to date."""
+        return self._writer.upgrading
 
     def keep(self, keep: Keep) -> None:
         """Keep so much from now on."""

@@ -1,13 +1,16 @@
 """The ledger's tables, as the list of steps that made them.
 
-Append only: a released step never changes. The number of steps taken is kept in the file (`user_version`), and each step and
-its number are committed together, so an interrupted migration goes on where it stopped.
+Append only: what a released step makes of the tables never changes. The number of steps taken is kept in the file
+(`user_version`), and each step and its number are committed together, so an interrupted migration goes on where it stopped.
+
+A step is quick however many events there are: what has to be worked out for each of them, and indexes over all of them, it puts
+off by a row in `upgrades`. The gateway serves meanwhile, and the ledger's writer does it bit by bit (`engine.store.upgrades`).
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -210,7 +213,7 @@ _ADDED = """
     cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens, cost_usd = cost_usd + excluded.cost_usd
 """
 
-_SLOT = """
+SLOT = """
     substr(NEW.timestamp, 1, 14) || CASE
         WHEN substr(NEW.timestamp, 15, 2) < '15' THEN '00' WHEN substr(NEW.timestamp, 15, 2) < '30' THEN '15'
         WHEN substr(NEW.timestamp, 15, 2) < '45' THEN '30' ELSE '45' END
@@ -218,7 +221,7 @@ _SLOT = """
 
 _ADD = f"""
     INSERT INTO usage VALUES (
-        {_SLOT},
+        {SLOT},
         NEW.project, NEW.client, NEW.route_class, NEW.selected_provider, NEW.selected_model,
         1, NEW.status IN ('error', 'interrupted'), {_COUNTED}
     ) ON CONFLICT DO UPDATE SET {_ADDED};
@@ -309,7 +312,7 @@ _ADD_DAYS = f"""
         NEW.project, NEW.client, NEW.route_class, NEW.selected_provider, NEW.selected_model,
         1, NEW.status IN ('error', 'interrupted'), {_COUNTED}
     ) ON CONFLICT DO UPDATE SET {_ADDED};
-    INSERT INTO usage_slots VALUES ({_SLOT}, 1, NEW.status IN ('error', 'interrupted'), {_COUNTED})
+    INSERT INTO usage_slots VALUES ({SLOT}, 1, NEW.status IN ('error', 'interrupted'), {_COUNTED})
     ON CONFLICT DO UPDATE SET {_ADDED};
 """  # noqa: S608 - our own words
 
@@ -318,12 +321,7 @@ def _searched(connection: sqlite3.Connection) -> None:
     """One index in the order of time that holds all that lists are filtered by: a filter that fits nothing, whatever it joins,
     is answered from it alone, without reading a million rows.
     """
-    connection.execute("DROP INDEX events_timestamp")
-    connection.execute("DROP INDEX events_model")
-    connection.execute(
-        "CREATE INDEX events_timestamp ON events (timestamp, cost_estimate_usd, cost_reported_usd, wasted_usd, "
-        "client, agent, route_class, selected_provider, selected_model)"
-    )
+    put_off(connection, "index_timestamp")
 
 
 def _keys(connection: sqlite3.Connection) -> None:
@@ -331,21 +329,24 @@ def _keys(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE events ADD COLUMN key_name TEXT NOT NULL DEFAULT ''")
 
 
-_SAVED = (
+SUMS = ("usage", "usage_days", "usage_slots", "sessions")
+"""Tables of sums."""
+
+SAVED = (
     "compared", "uncompared", "requested_usd", "downgrades", "downgraded_usd", "cached", "cached_usd", "refused", "refused_usd",
     "fallbacks", "fallback_usd", "dearer", "dearer_usd", "wasted", "wasted_usd",
 )  # fmt: skip
 """Sums of the comparison with the model asked for; those in US dollars end so, the others are counts."""
 
-_CUBE = "project, client, route_class, provider, model"
+CUBE = "project, client, route_class, provider, model"
 
 _SPENT = (
     "requests", "failed", "unpriced", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cost_usd",
 )  # fmt: skip
 
 
-def _comparison(row: str) -> tuple[str, ...]:
-    """What one event adds to each of `_SAVED`, in SQL; `row` stands before its columns."""
+def comparison(row: str) -> tuple[str, ...]:
+    """What one event adds to each of `SAVED`, in SQL; `row` stands before its columns."""
     cost = f"coalesce({row}cost_reported_usd, {row}cost_estimate_usd)"
     asked = f"{row}requested_usd"
     served = f"(NOT {row}cache_hit AND {row}selected_provider != '' AND {cost} IS NOT NULL AND {asked} IS NOT NULL)"
@@ -375,36 +376,50 @@ def _comparison(row: str) -> tuple[str, ...]:
     )
 
 
-def _savings(connection: sqlite3.Connection) -> Iterator[float]:
-    """What was saved against the model asked for, in the same sums; one trigger for all of them. Gives the share done."""
-    for table in ("usage", "usage_days", "usage_slots", "sessions"):
-        for name in _SAVED:
+def _savings(connection: sqlite3.Connection) -> None:
+    """What was saved against the model asked for, in the same sums; one trigger for all of them."""
+    _count_open(connection)
+    for table in SUMS:
+        for name in SAVED:
             kind = "REAL" if name.endswith("_usd") else "INTEGER"
             connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL DEFAULT 0")
-    yield from _compare_all(connection)
-    for when in (
-        "INSERT ON events WHEN NEW.status != 'open'",
-        "UPDATE OF status ON events WHEN OLD.status = 'open' AND NEW.status != 'open'",
-    ):
-        name = f"events_{when[:6].lower()}"
+    put_off(connection, "savings")
+    for name, when in _ENDS.items():
         for old in (name, f"{name}_days"):
             connection.execute(f"DROP TRIGGER {old}")
         connection.execute(f"CREATE TRIGGER {name} AFTER {when} BEGIN {_adding()} END")
 
 
-def _adding() -> str:
-    """The trigger's statements."""
-    names = (*_SPENT, *_SAVED)
-    values = f"1, NEW.status IN ('error', 'interrupted'), {_COUNTED}, {', '.join(_comparison('NEW.'))}"
+def _count_open(connection: sqlite3.Connection) -> None:
+    """What an earlier run left open ends now, by the triggers as they are: what is put off is about events that have ended."""
+    connection.execute("UPDATE events SET status = 'interrupted' WHERE status = 'open'")
+
+
+def put_off(connection: sqlite3.Connection, name: str) -> None:
+    """Leave work on all events that are there for later: those whose row numbers are not above `undone`."""
+    newest = connection.execute("SELECT max(rowid) FROM events").fetchone()[0] or 0
+    if name.startswith("index_"):
+        newest = max(newest, 1)  # is to be made in any case
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS upgrades (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, "
+        "newest INTEGER NOT NULL, undone INTEGER NOT NULL)"
+    )
+    connection.execute("INSERT INTO upgrades (name, newest, undone) VALUES (?, ?, ?)", (name, newest, newest))
+
+
+def _adding(more: Mapping[str, str] = {}) -> str:
+    """The trigger's statements; `more` are further sums and what an event adds to them."""
+    names = (*_SPENT, *SAVED, *more)
+    values = ", ".join(("1, NEW.status IN ('error', 'interrupted')", _COUNTED, *comparison("NEW."), *more.values()))
     added = ", ".join(f"{name} = {name} + excluded.{name}" for name in names)
     keys = "NEW.project, NEW.client, NEW.route_class, NEW.selected_provider, NEW.selected_model"
     known = "project = iif(excluded.project = '', project, excluded.project), model = iif(excluded.model = '', model, excluded.model)"
     return f"""
-        INSERT INTO usage (slot, {_CUBE}, {", ".join(names)}) VALUES ({_SLOT}, {keys}, {values})
+        INSERT INTO usage (slot, {CUBE}, {", ".join(names)}) VALUES ({SLOT}, {keys}, {values})
             ON CONFLICT DO UPDATE SET {added};
-        INSERT INTO usage_days (day, {_CUBE}, {", ".join(names)}) VALUES (substr(NEW.timestamp, 1, 10), {keys}, {values})
+        INSERT INTO usage_days (day, {CUBE}, {", ".join(names)}) VALUES (substr(NEW.timestamp, 1, 10), {keys}, {values})
             ON CONFLICT DO UPDATE SET {added};
-        INSERT INTO usage_slots (slot, {", ".join(names)}) VALUES ({_SLOT}, {values}) ON CONFLICT DO UPDATE SET {added};
+        INSERT INTO usage_slots (slot, {", ".join(names)}) VALUES ({SLOT}, {values}) ON CONFLICT DO UPDATE SET {added};
         INSERT INTO sessions (id, started, last, client, project, model, {", ".join(names)})
             SELECT NEW.session_id, NEW.timestamp, NEW.timestamp, NEW.client, NEW.project, NEW.selected_model, {values}
             WHERE NEW.session_id != '' ON CONFLICT DO UPDATE SET started = min(started, excluded.started),
@@ -412,43 +427,10 @@ def _adding() -> str:
     """  # noqa: S608 - our own words
 
 
-def _compare_all(connection: sqlite3.Connection) -> Iterator[float]:
-    """Work the comparison out for the events that are there, a day at a time: the days are what is told of."""
-    days = [row[0] for row in connection.execute("SELECT DISTINCT day FROM usage_days ORDER BY day")]
-    sums = ", ".join(f"total({value}) AS {name}" for name, value in zip(_SAVED, _comparison(""), strict=True))
-    slot = _SLOT.replace("NEW.", "")
-    of_day = (
-        f"CREATE TEMP TABLE compared AS SELECT {slot} AS slot, project, client, route_class, selected_provider AS provider, "  # noqa: S608
-        f"selected_model AS model, session_id, {sums} FROM events WHERE timestamp >= ? AND timestamp < ? AND status != 'open' "
-        f"GROUP BY slot, {_CUBE}, session_id"
-    )
-    for number, day in enumerate(days, 1):
-        # "U" follows the "T" between date and time.
-        connection.execute(of_day, (day, f"{day}U"))
-        _add_compared(connection, "usage", ("slot", *_CUBE.split(", ")), "slot")
-        _add_compared(connection, "usage_days", ("day", *_CUBE.split(", ")), "substr(slot, 1, 10)")
-        _add_compared(connection, "usage_slots", ("slot",), "slot")
-        _add_compared(connection, "sessions", ("id",), "session_id")
-        connection.execute("DROP TABLE temp.compared")
-        yield number / len(days)
-
-
-def _add_compared(connection: sqlite3.Connection, table: str, keys: tuple[str, ...], first: str) -> None:
-    """Add a day's comparison to one of the sums: `first` is the SQL of its first key."""
-    columns = ", ".join((f"{first} AS {keys[0]}", *keys[1:]))
-    sums = ", ".join(f"total({name}) AS {name}" for name in _SAVED)
-    added = ", ".join(f"{name} = {table}.{name} + c.{name}" for name in _SAVED)
-    same = " AND ".join(f"{table}.{key} = c.{key}" for key in keys)
-    grouped = ", ".join(str(n) for n in range(1, len(keys) + 1))
-    connection.execute(
-        f"UPDATE {table} SET {added} FROM (SELECT {columns}, {sums} FROM temp.compared GROUP BY {grouped}) AS c WHERE {same}"  # noqa: S608
-    )
-
-
 def _found_by(connection: sqlite3.Connection) -> None:
     """Where sub-agents and named keys are found; most requests have neither, so they cost the others nothing."""
-    connection.execute("CREATE INDEX events_agent ON events (agent, timestamp) WHERE agent != ''")
-    connection.execute("CREATE INDEX events_key ON events (key_name, timestamp) WHERE key_name != ''")
+    put_off(connection, "index_agent")
+    put_off(connection, "index_key")
 
 
 def _forgotten(connection: sqlite3.Connection) -> None:
@@ -463,8 +445,56 @@ def _forgotten(connection: sqlite3.Connection) -> None:
     )
 
 
-Step = Callable[[sqlite3.Connection], Iterator[float] | None]
-"""One change of the tables; one that takes long gives the share that is done, from time to time."""
+def _estimates(connection: sqlite3.Connection) -> None:
+    """How much of what was spent rests on counts that no provider told."""
+    _count_open(connection)
+    connection.execute("ALTER TABLE events ADD COLUMN estimated_usd REAL")
+    for table in SUMS:
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN estimated_usd REAL NOT NULL DEFAULT 0")
+    put_off(connection, "estimates")
+    more = {"estimated_usd": "coalesce(NEW.estimated_usd, 0)"}
+    for name, when in _ENDS.items():
+        connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(f"CREATE TRIGGER {name} AFTER {when} BEGIN {_adding(more)} END")
+
+
+def _spending(connection: sqlite3.Connection) -> None:
+    """What was spent by all that budgets go by, for good: nothing that is deleted makes a budget grow, and none is added up anew
+    from a month of events. Takes the place of what was remembered of deleted events alone.
+    """
+    _count_open(connection)
+    connection.execute(
+        """
+        CREATE TABLE spending (
+            slot TEXT NOT NULL, budgets TEXT NOT NULL, project TEXT NOT NULL, client TEXT NOT NULL, key_name TEXT NOT NULL,
+            session_id TEXT NOT NULL, cost_usd REAL NOT NULL,
+            PRIMARY KEY (slot, budgets, project, client, key_name, session_id)
+        ) WITHOUT ROWID
+        """
+    )
+    connection.execute("CREATE INDEX spending_session ON spending (session_id) WHERE session_id != ''")
+    connection.execute(
+        "INSERT INTO spending SELECT slot, budgets, project, client, key_name, '', cost_usd FROM forgotten"
+    )
+    connection.execute("DROP TABLE forgotten")
+    put_off(connection, "spending")
+    cost = "coalesce(NEW.cost_reported_usd, NEW.cost_estimate_usd, 0) + coalesce(NEW.wasted_usd, 0)"
+    for name, when in _ENDS.items():
+        connection.execute(
+            f"CREATE TRIGGER {name}_spending AFTER {when} AND {cost} != 0 BEGIN INSERT INTO spending VALUES ("  # noqa: S608
+            f"{SLOT}, NEW.budgets, NEW.project, NEW.client, NEW.key_name, NEW.session_id, {cost}) "
+            "ON CONFLICT DO UPDATE SET cost_usd = cost_usd + excluded.cost_usd; END"
+        )
+
+
+_ENDS = {
+    "events_insert": "INSERT ON events WHEN NEW.status != 'open'",
+    "events_update": "UPDATE OF status ON events WHEN OLD.status = 'open' AND NEW.status != 'open'",
+}
+"""Triggers, and when they count an event: once, when it ends."""
+
+Step = Callable[[sqlite3.Connection], None]
+"""One change of the tables."""
 
 MIGRATIONS: tuple[Step, ...] = (
     _events,
@@ -480,17 +510,12 @@ MIGRATIONS: tuple[Step, ...] = (
     _savings,
     _found_by,
     _forgotten,
+    _estimates,
+    _spending,
 )
 
-Told = Callable[[int, int, float], None]
-"""Told of a step that takes long: its number, how many there are, the share of it that is done."""
 
-
-def _untold(step: int, steps: int, share: float) -> None:
-    """For those who don't wait for it."""
-
-
-def migrate(connection: sqlite3.Connection, told: Told = _untold) -> int:
+def migrate(connection: sqlite3.Connection) -> int:
     """Bring the tables up to date; the number of steps taken now. `connection` is in autocommit mode.
 
     Raises LedgerTooNew, or sqlite3.Error and then leaves the tables as the last whole step made them.
@@ -499,7 +524,7 @@ def migrate(connection: sqlite3.Connection, told: Told = _untold) -> int:
     while True:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            more = _step(connection, told)
+            more = _step(connection)
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -510,14 +535,13 @@ def migrate(connection: sqlite3.Connection, told: Told = _untold) -> int:
         taken += 1
 
 
-def _step(connection: sqlite3.Connection, told: Told) -> bool:
+def _step(connection: sqlite3.Connection) -> bool:
     """Take the next step; False if there is none."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > len(MIGRATIONS):
         raise LedgerTooNew(f"the ledger has format {version}, this gateway knows {len(MIGRATIONS)}")
     if version == len(MIGRATIONS):
         return False
-    for share in MIGRATIONS[version](connection) or ():
-        told(version + 1, len(MIGRATIONS), share)
+    MIGRATIONS[version](connection)
     connection.execute(f"PRAGMA user_version = {version + 1}")
     return True

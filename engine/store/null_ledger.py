@@ -19,6 +19,7 @@ class NullLedger:
     """What `Ledger` does, as far as the newest events go."""
 
     ok = True
+    upgrading = None
 
     def __init__(self, kept: int = 200) -> None:
         self._events: OrderedDict[str, Event] = OrderedDict()

@@ -15,6 +15,7 @@ from engine.store.pots import Spent
 from engine.store.retention import Keep
 from engine.store.rows import ANY, Filter
 from engine.store.sums import SessionSum
+from engine.store.upgrades import Upgrading
 
 
 class EventStore(Protocol):
@@ -23,6 +24,10 @@ class EventStore(Protocol):
     @property
     def ok(self) -> bool:
         """Whether events are kept as promised."""
+
+    @property
+    def upgrading(self) -> Upgrading | None:
+        """What is left to do on the events of an older version, while it serves; None when nothing is."""
 
     def start(self) -> None:
         """Make ready, and mark what an earlier run left open as interrupted. Never raises; see `ok`."""

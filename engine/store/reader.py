@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from engine.llm.messages import JsonObject
 from engine.store.detail import Details
 from engine.store.event import Event, timestamp_of
-from engine.store.pots import Spent, spent_by, spent_in_all
+from engine.store.pots import Spent, spent_by, spent_in_all, whole_slot
 from engine.store.rows import ANY, Condition, Filter, count, fetch, select
 from engine.store.search import newest
 from engine.store.sums import SESSION_COLUMNS, SessionSum, chosen_violations, session_of
@@ -89,7 +88,7 @@ class Reader:
     def spend(self, where: Filter = ANY) -> float:
         """USD spent on the requests that `where` wants, as far as costs are known."""
         with self._lock:
-            if where.since is not None and where == Filter(since=where.since) and _whole_slot(where.since):
+            if where.since is not None and where == Filter(since=where.since) and whole_slot(where.since):
                 # Since a midnight, in any zone: some thousand sums instead of a million events, at every start.
                 query = "SELECT total(cost_usd) FROM usage_slots WHERE slot >= ?"
                 return float(self._connection.execute(query, (timestamp_of(where.since)[:16],)).fetchone()[0])
@@ -147,12 +146,6 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _whole_slot(moment: datetime) -> bool:
-    """Whether a quarter of an hour begins at `moment`."""
-    utc = moment.astimezone(UTC)
-    return utc.minute % 15 == 0 and (utc.second, utc.microsecond) == (0, 0)
 
 
 def _after(timestamp: str, event_id: str) -> Condition:

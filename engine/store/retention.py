@@ -2,7 +2,8 @@
 
 Deleting is done in small steps between commits, so that no request waits for it. Sums by session go with the session's last
 event; sums by time hold no names but those of projects, clients and models, and stay for `SUMS_DAYS`, so that a year's cost is
-known when its events are gone. What was spent is kept for good, by what budgets ask for, so that none of them grows by forgetting.
+known when its events are gone. What was spent is kept for good, by what budgets ask for, so that none of them grows by forgetting:
+after the longest period without its time, and with its session only where it counted for a budget.
 
 A dictionary quotes the events that it was made of (names and paths, no text of a request). So it is used no more as soon as an event
 packed with it goes, and goes with the last of those: after twice the time that events are kept, at the latest.
@@ -11,15 +12,12 @@ packed with it goes, and goes with the last of those: after twice the time that 
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from engine.store.detail import NUMBER, number_of
 from engine.store.event import timestamp_of
-from engine.store.rows import KNOWN_USD
 
 STEP = 100
 """Events deleted at once: some milliseconds."""
@@ -53,11 +51,11 @@ def forget(connection: sqlite3.Connection, keep: Keep, now: datetime) -> bool:
     try:
         gone = connection.execute(
             "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE timestamp < ? ORDER BY timestamp LIMIT ?) "  # noqa: S608
-            f"RETURNING substr(detail, 1, {NUMBER}), timestamp, budgets, project, client, key_name, {KNOWN_USD}",
+            f"RETURNING substr(detail, 1, {NUMBER})",
             (bound, STEP),
         ).fetchall()
         _retire({number_of(row[0]) for row in gone}, connection, now)
-        _count_forgotten(connection, [row[1:] for row in gone], now)
+        _fold_spending(connection, now)
         oldest = connection.execute("SELECT min(timestamp) FROM events").fetchone()[0] or bound
         connection.execute("DELETE FROM violations WHERE timestamp < ?", (oldest,))
         connection.execute("DELETE FROM sessions WHERE last < ?", (oldest,))
@@ -80,21 +78,16 @@ def _retire(numbers: Iterable[int], connection: sqlite3.Connection, now: datetim
         connection.execute("UPDATE dictionaries SET until = ? WHERE number = ? AND until IS NULL", retired)
 
 
-def _count_forgotten(connection: sqlite3.Connection, gone: list[Any], now: datetime) -> None:
-    """Add what was spent on deleted events to what budgets remember. Beyond the longest period nobody asks when it was."""
+def _fold_spending(connection: sqlite3.Connection, now: datetime) -> None:
+    """Beyond the longest period nobody asks when something was spent."""
     longest = timestamp_of(now - timedelta(days=PERIOD_DAYS))[:16]
-    spent: dict[tuple[str, ...], float] = defaultdict(float)
-    for timestamp, *whose, usd in gone:
-        slot = f"{timestamp[:14]}{int(timestamp[14:16]) // 15 * 15:02d}"
-        spent["" if slot < longest else slot, *whose] += usd
-    old = "SELECT '', budgets, project, client, key_name, cost_usd FROM forgotten WHERE slot != '' AND slot < ?"
-    for _, *whose, usd in connection.execute(old, (longest,)).fetchall():
-        spent["", *whose] += usd
-    connection.execute("DELETE FROM forgotten WHERE slot != '' AND slot < ?", (longest,))
-    connection.executemany(
-        "INSERT INTO forgotten VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET cost_usd = cost_usd + excluded.cost_usd",
-        [(*key, usd) for key, usd in spent.items() if usd],
+    connection.execute(
+        "INSERT INTO spending SELECT '', budgets, project, client, key_name, iif(budgets = '', '', session_id) AS session, "
+        "total(cost_usd) FROM spending WHERE slot != '' AND slot < ? GROUP BY budgets, project, client, key_name, session "
+        "ON CONFLICT DO UPDATE SET cost_usd = cost_usd + excluded.cost_usd",
+        (longest,),
     )
+    connection.execute("DELETE FROM spending WHERE slot != '' AND slot < ?", (longest,))
 
 
 def shrink(connection: sqlite3.Connection) -> bool:

@@ -20,7 +20,7 @@ COLUMNS = (
     "id", "timestamp", "client", "session_id", "agent", "project", "route_class", "requested_model", "selected_provider",
     "selected_model", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "cost_estimate_usd",
     "cost_reported_usd", "cost_basis", "wasted_usd", "requested_usd", "latency_ms", "cache_hit", "status", "error_class",
-    "budgets", "key_name",
+    "budgets", "key_name", "estimated_usd",
 )  # fmt: skip
 """Fields of an event with a column of their own."""
 

@@ -21,16 +21,20 @@ from pathlib import Path
 
 from engine.store.detail import Details
 from engine.store.event import Event
-from engine.store.migrations import LedgerTooNew, migrate
+from engine.store.migrations import LedgerTooNew
 from engine.store.reader import BUSY_MS
 from engine.store.retention import Keep, forget, shrink
 from engine.store.rows import SAVE, SAVE_VIOLATION, row_of, violations_of
+from engine.store.upgrades import Upgrading, advance, up_to_date, upgrading
 
 RETRY = 5.0
 """Seconds between two tries to write to a file that failed."""
 
-TELL = 1.0
+TELL = 5.0
 """Seconds between two lines about a file that is being brought up to date."""
+
+QUIET = 2.0
+"""Seconds without an event after which what cannot be done in slices may be done."""
 
 TIDY = 300.0
 """Seconds between two looks for events that need not be kept."""
@@ -74,7 +78,9 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._details: Details | None = None
         self._retry_at = 0.0
-        self._tell_at = monotonic() + TELL
+        self.upgrading: Upgrading | None = None
+        """What is left to do on an older file, while it serves."""
+        self._told_at = self._saved_at = monotonic()
         self._backlog: OrderedDict[str, Event] = OrderedDict()
         self._marked = False
         self._failing = False
@@ -86,7 +92,9 @@ class Writer:
         """Open or make the file. Sets `ok`."""
         try:
             self._connection = _connect(self._path)
-            migrate(self._connection, self._upgrading)
+            self.upgrading = up_to_date(self._connection)
+            if self.upgrading is not None:
+                self._log("ledger_upgrading", done=round(self.upgrading.done, 2))
             self._details = Details(self._connection)
             if not self._marked:
                 # Nothing of this run can be in a file that is opened for the first time.
@@ -101,6 +109,7 @@ class Writer:
         """Commit `events`, or keep them in memory when that fails. Does not raise for anything the file does."""
         if not events:
             return
+        self._saved_at = self._monotonic()
         if not self.ok:
             if self._monotonic() < self._retry_at:
                 self._keep(events)
@@ -117,12 +126,6 @@ class Writer:
         else:
             self._works_again()
 
-    def _upgrading(self, step: int, steps: int, share: float) -> None:
-        """An older file with many events takes a while; whoever waits for the start sees how far it is."""
-        if (now := self._monotonic()) >= self._tell_at:
-            self._tell_at = now + TELL
-            self._log("ledger_upgrading", step=step, steps=steps, done=round(share, 2))
-
     @property
     def tidy_in(self) -> float:
         """Seconds until `tidy` has something to do."""
@@ -136,15 +139,31 @@ class Writer:
                 self._tidy_at = self._monotonic() + RETRY
             return
         try:
-            gone = forget(connection, self.keep, self._now())
-            if gone and self._details is not None:
+            # Nothing may go before it is in all sums.
+            more = self._upgrade(connection)
+            if not more and (more := forget(connection, self.keep, self._now())) and self._details is not None:
                 self._details.review()
-            more = gone or (not self._tidied and shrink(connection))
+            more = more or (not self._tidied and shrink(connection))
         except sqlite3.Error as error:
             more = False
             self._log("ledger_not_tidied", kind=type(error).__name__, reason=str(error))
         self._tidied = not more
-        self._tidy_at = self._monotonic() + (TIDY_PAUSE if more else TIDY)
+        self._tidy_at = self._monotonic() + (TIDY_PAUSE if more else QUIET if self.upgrading else TIDY)
+
+    def _upgrade(self, connection: sqlite3.Connection) -> bool:
+        """Do a slice of what is left to do on an older file; False if nothing is, or nothing that can be done now."""
+        if self.upgrading is None:
+            return False
+        now = self._monotonic()
+        if not advance(connection, quiet=now - self._saved_at >= QUIET):
+            return False
+        self.upgrading = upgrading(connection)
+        if self.upgrading is None:
+            self._log("ledger_upgraded")
+        elif now - self._told_at >= TELL:
+            self._told_at = now
+            self._log("ledger_upgrading", done=round(self.upgrading.done, 2))
+        return True
 
     def unsaved(self) -> list[Event]:
         """Events that are in memory only."""

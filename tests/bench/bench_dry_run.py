@@ -27,9 +27,9 @@ from engine.policy.model import Policy  # noqa: E402
 from engine.providers.prices import PriceTable  # noqa: E402
 from engine.store.detail import Details  # noqa: E402
 from engine.store.event import AttemptEvent, Event, decision_json, timestamp_of  # noqa: E402
-from engine.store.migrations import migrate  # noqa: E402
 from engine.store.policies import PolicyStore  # noqa: E402
 from engine.store.rows import SAVE, row_of  # noqa: E402
+from engine.store.upgrades import up_to_date  # noqa: E402
 
 START = datetime(2026, 11, 1, 8, tzinfo=UTC)
 CANDIDATES = ("model", "provider", "candidate", "losses", "hard_losses")
@@ -67,7 +67,7 @@ def record(state: Path, records: int) -> None:
     decide, draw = compile_pipeline(policy).decide, random.Random(1)
     rows, times = [], []
     connection = sqlite3.connect(state / "ledger.sqlite", isolation_level=None)
-    migrate(connection)
+    up_to_date(connection)
     details = Details(connection)
     for number in range(records):
         details.learn()

@@ -35,8 +35,8 @@ from engine.store import costs  # noqa: E402
 from engine.store.detail import Details  # noqa: E402
 from engine.store.event import AttemptEvent, Event, decision_json, timestamp_of  # noqa: E402
 from engine.store.ledger import read_only  # noqa: E402
-from engine.store.migrations import migrate  # noqa: E402
 from engine.store.rows import SAVE, SAVE_VIOLATION, Filter, row_of, violations_of  # noqa: E402
+from engine.store.upgrades import up_to_date  # noqa: E402
 from tests.bench.bench_dry_run import facts  # noqa: E402
 
 END = datetime(2026, 11, 27, tzinfo=UTC)
@@ -114,7 +114,7 @@ def fill(path: Path, count: int, days: float) -> tuple[float, float]:
     connection = sqlite3.connect(path, isolation_level=None)
     for pragma in ("auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
-    migrate(connection)
+    up_to_date(connection)
     details = Details(connection)
     whole = packed = 0
     batch: list[Event] = []

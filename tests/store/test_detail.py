@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.store import detail as module
 from engine.store.detail import Details, plain
-from engine.store.migrations import migrate
+from engine.store.upgrades import up_to_date
 from tests.store.builders import event
 
 WHEN = "2026-11-23T09:00:00.000Z"
@@ -23,7 +23,7 @@ WHEN = "2026-11-23T09:00:00.000Z"
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     opened = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
-    migrate(opened)
+    up_to_date(opened)
     yield opened
     opened.close()
 
@@ -48,7 +48,7 @@ JSON = st.recursive(
 def test_what_goes_in_comes_out(values: list[dict[str, Any]]) -> None:
     """With a dictionary learnt after every object that allows it, and for a reader that starts anew."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection)
+    up_to_date(connection)
     details = Details(connection)
     packed = []
     for value in values:

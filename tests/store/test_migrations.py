@@ -15,6 +15,7 @@ from engine.store.detail import Details
 from engine.store.event import AttemptEvent, Event, attempt_json
 from engine.store.migrations import MIGRATIONS, LedgerTooNew, migrate
 from engine.store.rows import ANY, COLUMNS, KNOWN_USD, SAVE, fetch, row_of
+from engine.store.upgrades import up_to_date
 from tests.store.builders import event, full
 
 
@@ -108,7 +109,7 @@ def test_a_newer_file_is_left_alone(connection: sqlite3.Connection) -> None:
 )
 def test_queries_use_their_index(connection: sqlite3.Connection, query: str, index: str) -> None:
     """The usual questions are answered from an index."""
-    migrate(connection)
+    up_to_date(connection)
     plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",) * query.count("?")))
     assert index in plan
 
@@ -126,7 +127,7 @@ def test_what_an_earlier_version_wrote_is_packed(connection: sqlite3.Connection)
         values = {name: value for name, value in values.items() if name in known}
         marks = ", ".join(f":{name}" for name in values)
         connection.execute(f"INSERT INTO events ({', '.join(values)}) VALUES ({marks})", values)
-    migrate(connection)
+    up_to_date(connection)
     later = [f for f in fields(Event) if f.name not in known]
     kept = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in later}
     found = fetch(connection, Details(connection), ANY, order="id", limit=9)

@@ -18,9 +18,9 @@ from engine.store import retention
 from engine.store import writer as writer_module
 from engine.store.detail import Details
 from engine.store.ledger import Ledger
-from engine.store.migrations import migrate
 from engine.store.retention import Keep, forget, shrink, used_bytes
 from engine.store.rows import SAVE, row_of
+from engine.store.upgrades import up_to_date
 from tests.store.builders import START, event
 
 DAY = 86_400
@@ -31,7 +31,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     opened = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
     opened.execute("PRAGMA auto_vacuum = INCREMENTAL")
     opened.execute("PRAGMA secure_delete = ON")
-    migrate(opened)
+    up_to_date(opened)
     yield opened
     opened.close()
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from engine.store.detail import Details
 from engine.store.event import Event
-from engine.store.migrations import migrate
 from engine.store.rows import SAVE, Filter, row_of
 from engine.store.search import newest
+from engine.store.upgrades import up_to_date
 from tests.store.builders import START, event
 
 HOUR = 3600
@@ -49,7 +49,7 @@ FILTERS = st.builds(
 
 def stored(events: list[Event]) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection)
+    up_to_date(connection)
     details = Details(connection)
     for one in events:
         connection.execute(SAVE, row_of(one, details))

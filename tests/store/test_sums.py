@@ -11,12 +11,9 @@ from hypothesis import strategies as st
 
 from engine.store.detail import Details
 from engine.store.event import Event
-from engine.store.migrations import MIGRATIONS, migrate
 from engine.store.rows import SAVE, row_of
+from engine.store.upgrades import up_to_date
 from tests.store.builders import event
-
-BEFORE_SAVINGS = 10
-"""Steps of the last version without the comparison in its sums."""
 
 EVENTS = st.builds(
     lambda number, **fields: event(number * 400, **fields),
@@ -45,7 +42,7 @@ EVENTS = st.builds(
 def test_every_event_is_counted_once(given_events: list[tuple[Event, str]]) -> None:
     """Opened first or not, completed once or again: the sums are those of the events."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection)
+    up_to_date(connection)
     details = Details(connection)
     for made, way in given_events:
         steps = [made, made] if way == "twice" else [replace(made, status="open"), made] if way == "opened" else [made]
@@ -112,30 +109,6 @@ def _comparison(events: list[Event]) -> dict[str, float]:
             found["wasted"] += 1
             found["wasted_usd"] += one.wasted_usd
     return found
-
-
-@settings(deadline=None, max_examples=40)
-@given(events=st.lists(EVENTS, max_size=12, unique_by=lambda e: e.id))
-def test_an_older_file_is_summed_up_alike(events: list[Event]) -> None:
-    """What was written before the comparison was kept in sums is in them as if it had been."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    for step in MIGRATIONS[:BEFORE_SAVINGS]:
-        step(connection)
-    connection.execute(f"PRAGMA user_version = {BEFORE_SAVINGS}")
-    details = Details(connection)
-    for one in events:
-        connection.execute(SAVE, row_of(one, details))
-    shares: list[float] = []
-    migrate(connection, lambda step, steps, share: shares.append(share))
-    for table in ("usage", "usage_days", "usage_slots"):
-        assert (_sums(connection, table), _compared(connection, table)) == (_expected(events), _comparison(events))
-    named = [event for event in events if event.session_id]
-    assert (_sums(connection, "sessions"), _compared(connection, "sessions")) == (_expected(named), _comparison(named))
-    assert shares == ([1.0] if events else [])
-    later = event(86_400, requested_usd=1.0, cost_estimate_usd=0.5, selected_provider="a", selected_model="m")
-    connection.execute(SAVE, row_of(later, details))
-    assert _compared(connection, "usage") == _comparison([*events, later])
-    connection.close()
 
 
 def _slot(event: Event) -> str:
