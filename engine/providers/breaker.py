@@ -150,9 +150,8 @@ class Breaker:
             )
         if now >= self._marked:
             return float("inf")
-        return min(
-            (o.began + WINDOW for o in self._outcomes if not o.ok and o.began > now - WINDOW), default=float("inf")
-        )
+        # A success that is forgotten counts as well: it leaves the failures a larger share.
+        return min((outcome.began + WINDOW for outcome in self._recent(now)), default=float("inf"))
 
     def restore(self, until: float, openings: int, reason: str) -> None:
         """Take up where an earlier process left it."""

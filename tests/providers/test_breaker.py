@@ -121,6 +121,16 @@ def test_a_lost_probe_makes_room() -> None:
     assert breaker.admits(40 + LEASE)
 
 
+def test_an_old_success_that_is_forgotten_is_a_change() -> None:
+    """Two failures among eleven are few, among ten they are many."""
+    breaker = Breaker()
+    after(breaker, 0, ".")
+    after(breaker, 100, "xx" + "." * 8)
+    assert breaker.state(100) == "closed"
+    assert breaker.changes_at(100) == WINDOW
+    assert breaker.state(WINDOW) == "degraded"
+
+
 class Against(RuleBasedStateMachine):
     """Random attempts, failures, streams that break off and waits: the breaker and the model always agree.
 
