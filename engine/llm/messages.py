@@ -137,6 +137,8 @@ class Message:
     content: tuple[Block, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields beside the content: `name`, the Responses item's `id`, `status`, `phase`."""
+    strange: bool = False
+    """Something in it bore a field that the gateway does not know."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -222,6 +224,8 @@ class LLMRequest:
     """The protocol it was decoded from; `extra` is this protocol's."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Top-level fields that no field above holds, by name, as sent."""
+    strange: bool = False
+    """Something beside the conversation, below its top, bore a field that the gateway does not know."""
     extra_losses: frozenset[str] = frozenset()
     """Codes of what is lost where the request's extras can't be said: everywhere but on `protocol`."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.llm.messages import LLMRequest
+
 _BLOCKS: Mapping[str, str] = {
     "server_tool_use": "server_tool.result",
     "mcp_tool_use": "server_tool.result",
@@ -62,6 +64,17 @@ def message_losses(message: Mapping[str, Any]) -> set[str]:
     if message.keys() <= _SAID:
         return set()
     return {_BESIDE.get(name, "unknown_field") for name, value in message.items() if value and name not in _SAID}
+
+
+def beside_losses(request: LLMRequest) -> set[str]:
+    """The loss codes of everything in a request that only its own protocol can say, blocks and items left out."""
+    losses = {*request.extra_losses, *strange_losses(request)}
+    return losses.union(*(message_losses(m.extra) for m in request.messages if m.extra))
+
+
+def strange_losses(request: LLMRequest) -> set[str]:
+    """The loss code of unknown fields below a request's top: even its own protocol's encoder need not know where they stood."""
+    return {"unknown_field"} if request.strange or any(m.strange for m in request.messages) else set()
 
 
 def block_loss(kind: str) -> str:

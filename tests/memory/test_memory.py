@@ -174,6 +174,18 @@ def test_a_word_of_the_memory_in_a_request_means_nothing() -> None:
             check(memory, wire, _chat(first, *said[1:count], tools=tools, max_tokens=9), SEALS)
 
 
+def test_an_unknown_field_in_what_is_known_is_a_loss_at_every_turn() -> None:
+    """Read once and encoded once, it is announced and reported as if it had been read anew."""
+    memory, wire = Memory(least=0, turns=1), PROTOCOLS["anthropic-messages"]
+    said = _plain(12)
+    said[4] = {"role": "user", "content": [{"type": "text", "text": "u", "novelty_2099": 1}]}
+    tools = [{"name": "f", "input_schema": {"type": "object"}}]
+    for count in (15, 17, 19, 21, 25):
+        known = check(memory, wire, _chat(*said[:count], tools=tools, max_tokens=9), SEALS)
+        assert "unknown_field" in known.survey().requires
+    assert known.groups
+
+
 def test_memory_is_bounded_and_can_be_off() -> None:
     """Thousands of conversations stay within the bound; 0 forgets everything and reads all the same."""
     memory, wire = Memory(least=0, turns=1), PROTOCOLS["openai-chat"]

@@ -32,6 +32,8 @@ class _Turn:
     role: str
     content: list[JsonObject] = field(default_factory=list)
     extra: JsonObject = field(default_factory=dict)
+    beside_results: JsonObject = field(default_factory=dict)
+    """What stood beside the content of the messages that its results came in."""
     unanswered: dict[str, None] = field(default_factory=dict)
     """Wire ids of this turn's calls without a result so far, in order."""
     results: list[JsonObject] = field(default_factory=list)
@@ -97,8 +99,10 @@ class _Builder:
             return
         self._stretch += role != "assistant"
         if not self.turns or self.turns[-1].role != role or self.turns[-1].closed:
-            self.turns.append(_Turn(role, extra=dict(message.extra) if self._own and role == message.role else {}))
+            self.turns.append(_Turn(role))
         self.turns[-1].content += parts
+        if self._own and role == message.role:
+            self.turns[-1].extra |= message.extra
 
     def _assistant(self, message: Message) -> None:
         for block in message.content:
@@ -142,6 +146,8 @@ class _Builder:
         if turn is not self.turns[-1]:
             self._losses.add(ORDER)
         turn.closed = True
+        if self._own:
+            turn.beside_results |= message.extra
         self._stretch += 1
         del turn.unanswered[wire_id]
         is_error = result.is_error
@@ -175,13 +181,13 @@ def _written(turns: list[_Turn], losses: set[str]) -> list[JsonObject]:
     for turn in turns:
         last = messages[-1] if messages else None
         if last is not None and last["role"] == turn.role:
-            last["content"] += turn.content
+            last |= {"content": last["content"] + turn.content, **turn.extra}
             continue
         messages.append({"role": turn.role, "content": list(turn.content), **turn.extra})
         if turn.unanswered:
             losses.add(MISSING)
         if answers := [*turn.results, *map(_unanswered, turn.unanswered)]:
-            messages.append({"role": "user", "content": answers})
+            messages.append({"role": "user", "content": answers, **turn.beside_results})
     return messages
 
 

@@ -18,6 +18,7 @@ from engine.llm.messages import (
     ToolChoice,
 )
 from engine.protocols.anthropic_messages.blocks_in import decode_content
+from engine.protocols.anthropic_messages.shapes import MESSAGE, SETTINGS
 from engine.protocols.anthropic_messages.words import BILLING, NAME, REQUEST_FIELDS, field_losses
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
@@ -52,6 +53,7 @@ def decode_request(body: JsonObject) -> LLMRequest:
         user=user if isinstance(user, str) else "",
         service_tier=str(body.get("service_tier") or ""),
         protocol=NAME,
+        strange=SETTINGS.strange(body),
         extra=(extra := _extra(body, config)),
         extra_losses=_extra_losses(extra),
     )
@@ -113,7 +115,7 @@ def _messages(messages: Any) -> list[Message]:
             )
         plain = len(message) == 2  # both have been read
         extra = {} if plain else {key: value for key, value in message.items() if key not in ("role", "content")}
-        decoded.append(Message(role, blocks, extra))
+        decoded.append(Message(role, blocks, extra, MESSAGE.strange(message)))
     return decoded
 
 

@@ -15,7 +15,7 @@ from engine.protocols.anthropic_messages.words import NAME
 from engine.protocols.bounds import PLAIN_TIERS
 from engine.protocols.compaction import in_words
 from engine.protocols.tool_names import ToolNames, custom_description, custom_schema
-from engine.protocols.unshared import message_losses, tool_loss
+from engine.protocols.unshared import beside_losses, strange_losses, tool_loss
 
 _LONGEST_USER = 256
 _NOT_AT_TOP = ("anyOf", "oneOf", "allOf")
@@ -221,6 +221,7 @@ def _rest(body: JsonObject, request: LLMRequest, losses: set[str]) -> None:
         elif request.service_tier not in PLAIN_TIERS:
             losses.add("service_tier")
     if own:
+        losses |= strange_losses(request)
         for key, value in request.extra.items():
             if key == "metadata" and isinstance(value, dict):
                 metadata.update(value)
@@ -229,7 +230,7 @@ def _rest(body: JsonObject, request: LLMRequest, losses: set[str]) -> None:
     else:
         if isinstance(mark := request.extra.get("cache_control"), dict):
             body["cache_control"] = mark
-        losses |= request.extra_losses.union(*(message_losses(m.extra) for m in request.messages if m.extra))
+        losses |= beside_losses(request)
         losses |= {"verbosity"} if request.verbosity else set()
     if metadata:
         body["metadata"] = metadata

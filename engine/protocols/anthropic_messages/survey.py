@@ -16,7 +16,8 @@ from engine.llm.envelope import is_ours
 from engine.llm.errors import ClientError
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import MAX_OUTCOMES, Survey, ToolOutcome
-from engine.protocols.anthropic_messages.words import TOOL_FIELDS, UNSEALED, field_losses
+from engine.protocols.anthropic_messages.shapes import MESSAGE, SETTINGS
+from engine.protocols.anthropic_messages.words import UNSEALED, field_losses
 from engine.protocols.bounds import LONGEST_USER, MESSAGES_TIERS, PLAIN_EFFORTS, odd_stops
 from engine.protocols.pairing import Pairing
 from engine.protocols.unshared import block_loss, message_losses, tool_loss
@@ -68,6 +69,8 @@ def _settings(found: Survey, body: JsonObject) -> None:
     _thinking(found, body.get("thinking"), body.get("output_config"), body.get("output_format"))
     _tool_choice(found, body.get("tool_choice"))
     _metadata(found, body.get("metadata"))
+    if SETTINGS.strange(body):
+        requires.add("unknown_field")
 
 
 def _thinking(found: Survey, thinking: Any, config: Any, old_format: Any) -> None:
@@ -157,8 +160,6 @@ def _tools(found: Survey, tools: Any) -> None:
             requires.add("tool_search")
         if kind is None or kind == "custom":
             found.tools += 1
-            if not tool.keys() <= TOOL_FIELDS:
-                requires.add("unknown_field")
         else:
             _special_tool(found, str(kind))
     found.tool_names = tuple(names)
@@ -200,6 +201,8 @@ def _messages(found: Survey, messages: list[Any]) -> None:
             requires |= message_losses(message)
         content = message.get("content")
         if isinstance(content, list):
+            if MESSAGE.strange(message):
+                requires.add("unknown_field")
             for block in content:
                 if isinstance(block, dict):
                     if (kind := block.get("type")) != "text":

@@ -23,6 +23,7 @@ from engine.protocols import arguments, tool_ids
 from engine.protocols.openai_chat import reasoning
 from engine.protocols.openai_chat.fields import HELD, NAME, field_losses
 from engine.protocols.openai_chat.parts import entries, read_content
+from engine.protocols.openai_chat.shapes import SETTINGS, strange
 
 _ASSISTANT = frozenset(
     {
@@ -73,6 +74,7 @@ def decode_request(body: JsonObject) -> LLMRequest:
         logprobs=_logprobs(body),
         verbosity=held if isinstance(held := body.get("verbosity"), str) else "",
         protocol=NAME,
+        strange=SETTINGS.strange(body),
         extra=extra,
         extra_losses=_extra_losses(extra),
     )
@@ -95,6 +97,7 @@ def _messages(listed: Any) -> tuple[Message, ...]:
     messages: list[Message] = []
     results: list[Block] = []
     waiting: list[ToolCall] = []
+    odd = False
     for position, message in enumerate(listed):
         field = f"messages[{position}]"
         if not isinstance(message, dict):
@@ -102,21 +105,22 @@ def _messages(listed: Any) -> tuple[Message, ...]:
         role = message.get("role")
         if role in ("tool", "function"):
             results.append(_result(message, waiting, field))
+            odd = odd or strange(message)
             continue
         if results:
-            messages.append(Message("user", tuple(results)))
-            results = []
+            messages.append(Message("user", tuple(results), strange=odd))
+            results, odd = [], False
         match role:
             case "assistant":
                 messages.append(_assistant(message, field))
                 waiting = [block for block in messages[-1].content if isinstance(block, ToolCall)]
             case "system" | "developer" | "user":
                 content = read_content(message.get("content"), f"{field}.content")
-                messages.append(Message(role, content, extra=_beside(message, _SPOKEN)))
+                messages.append(Message(role, content, _beside(message, _SPOKEN), strange(message)))
             case _:
                 raise ClientError("unknown role", field=f"{field}.role")
     if results:
-        messages.append(Message("user", tuple(results)))
+        messages.append(Message("user", tuple(results), strange=odd))
     return tuple(messages)
 
 
@@ -143,7 +147,7 @@ def _assistant(message: JsonObject, field: str) -> Message:
     legacy = message.get("function_call")
     if isinstance(legacy, dict) and not calls:
         blocks.append(read_call({"function": legacy}, answer_id=field, number=0))
-    return Message("assistant", tuple(blocks), extra=_beside(message, _ASSISTANT))
+    return Message("assistant", tuple(blocks), _beside(message, _ASSISTANT), strange(message))
 
 
 def read_call(call: JsonObject, *, answer_id: str, number: int) -> ToolCall:

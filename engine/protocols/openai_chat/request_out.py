@@ -17,7 +17,7 @@ from engine.protocols.openai_chat.fields import DOCUMENTED, MEANT, NAME, field_l
 from engine.protocols.openai_chat.messages_out import Conversation
 from engine.protocols.openai_chat.tools_out import tool_fields
 from engine.protocols.tool_names import ToolNames
-from engine.protocols.unshared import message_losses
+from engine.protocols.unshared import beside_losses, strange_losses
 
 _NOT_NAME = re2.compile(r"[^A-Za-z0-9_-]")
 
@@ -196,8 +196,7 @@ def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[s
             body[name] = value
         elif own:
             losses.update(field_losses(name, value))
-    if not own:
-        losses |= request.extra_losses.union(*(message_losses(m.extra) for m in request.messages if m.extra))
+    losses |= strange_losses(request) if own else beside_losses(request)
 
 
 def _drop(fields: tuple[str, ...], body: JsonObject, losses: set[str]) -> None:

@@ -16,6 +16,7 @@ from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, od
 from engine.protocols.openai_chat.fields import field_losses
 from engine.protocols.openai_chat.parts import entries
 from engine.protocols.openai_chat.reasoning import states
+from engine.protocols.openai_chat.shapes import SETTINGS, strange
 from engine.protocols.pairing import Pairing
 from engine.protocols.unshared import message_losses, tool_loss
 
@@ -64,6 +65,8 @@ def _parameters(body: JsonObject, found: Survey) -> None:
         found.user = user
         requires.update(("user.long",) if len(user) > LONGEST_USER else ())
     _reasoning(body, found)
+    if SETTINGS.strange(body):
+        requires.add("unknown_field")
     if out_of_range(body, thinking=found.thinking):
         requires.add("sampling.range")
 
@@ -134,8 +137,7 @@ def _messages(messages: list[Any], found: Survey) -> None:
         if not isinstance(role, str):
             raise ClientError("a message must be an object with a role", field=f"messages[{position}]")
         content = message.get("content")
-        if len(message) > 2 and role not in {"tool", "function"}:
-            requires |= message_losses(message)
+        _beside(message, role, requires)
         if role in {"tool", "function"}:
             found.tool_results += 1
             if call_id := message.get("tool_call_id"):
@@ -181,6 +183,14 @@ def _messages(messages: list[Any], found: Survey) -> None:
     if role == "assistant" and not message.get("tool_calls"):
         requires.add("prefill")
     found.newest_user_text = _text(newest)
+
+
+def _beside(message: JsonObject, role: str, requires: set[str]) -> None:
+    """What stands beside a message's content, and what nobody here knows in it."""
+    if strange(message):
+        requires.add("unknown_field")
+    if len(message) > 2 and role not in {"tool", "function"}:
+        requires |= message_losses(message)
 
 
 def _tool(result: JsonObject, asked: JsonObject) -> str:

@@ -28,6 +28,7 @@ from engine.llm.messages import (
 from engine.protocols import arguments
 from engine.protocols.openai_responses import reasoning
 from engine.protocols.openai_responses.parts import read_content
+from engine.protocols.openai_responses.shapes import SETTINGS, strange
 from engine.protocols.openai_responses.tools import allowed, read_choice, read_tools
 from engine.protocols.openai_responses.words import HELD, LOGPROBS, NAME, field_losses, made_by_model, text
 
@@ -79,6 +80,7 @@ def decode_request(body: JsonObject) -> LLMRequest:
         logprobs=_logprobs(body),
         verbosity=text(wanted.get("verbosity")) if isinstance(wanted, dict) else "",
         protocol=NAME,
+        strange=SETTINGS.strange(body),
         extra=extra,
         extra_losses=_extra_losses(body, extra),
     )
@@ -100,7 +102,7 @@ def _logprobs(body: JsonObject) -> int | None:
 class _Conversation:
     """Gathers input items into messages."""
 
-    __slots__ = ("_blocks", "_extra", "_role", "effort", "loaded", "messages", "tools")
+    __slots__ = ("_blocks", "_extra", "_role", "_strange", "effort", "loaded", "messages", "tools")
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -113,6 +115,7 @@ class _Conversation:
         self._role = ""
         self._blocks: list[Block] = []
         self._extra: JsonObject = {}
+        self._strange = False
 
     def item(self, item: Any, index: int) -> None:
         """Adds one item. Raises ClientError for what is no item."""
@@ -122,11 +125,11 @@ class _Conversation:
             case "message":
                 self._message(item, index)
             case "function_call" | "custom_tool_call":
-                self._add("assistant", read_call(item))
+                self._add("assistant", read_call(item), odd=strange(item))
             case "function_call_output" | "custom_tool_call_output":
-                self._add("result", _result(item, index))
+                self._add("result", _result(item, index), odd=strange(item))
             case "reasoning":
-                self._add("assistant", reasoning.read(item))
+                self._add("assistant", reasoning.read(item), odd=strange(item))
             case "additional_tools":
                 self.tools += read_tools(item.get("tools"))
             case "configuration_update":
@@ -139,13 +142,14 @@ class _Conversation:
         """Ends the message that is open."""
         if self._blocks:
             role: Role = "assistant" if self._role == "assistant" else "user"
-            self.messages.append(Message(role, tuple(self._blocks), self._extra))
-        self._role, self._blocks, self._extra = "", [], {}
+            self.messages.append(Message(role, tuple(self._blocks), self._extra, self._strange))
+        self._role, self._blocks, self._extra, self._strange = "", [], {}, False
 
-    def _add(self, role: str, *blocks: Block) -> None:
+    def _add(self, role: str, *blocks: Block, odd: bool = False) -> None:
         if role != self._role:
             self.close()
             self._role = role
+        self._strange = self._strange or odd
         self._blocks += blocks
 
     def _message(self, item: JsonObject, index: int) -> None:
@@ -156,12 +160,12 @@ class _Conversation:
             case "assistant":
                 if self._role == "assistant" and any(isinstance(block, Text) for block in self._blocks):
                     self.close()
-                self._add("assistant", *blocks)
+                self._add("assistant", *blocks, odd=strange(item))
                 self._extra = extra
             case "user" | "system" | "developer":
                 self.close()
                 if blocks:
-                    self.messages.append(Message(role, blocks, extra))
+                    self.messages.append(Message(role, blocks, extra, strange(item)))
             case _:
                 message = "an input message needs a role: user, assistant, system or developer"
                 raise ClientError(message, field=f"input[{index}].role")

@@ -17,7 +17,7 @@ from engine.protocols.openai_responses.items_out import Items, taken_back
 from engine.protocols.openai_responses.tools import write_choice, write_tools
 from engine.protocols.openai_responses.words import FIELD_CODES, LOGPROBS, NAME, UNDOCUMENTED, text
 from engine.protocols.tool_names import ToolNames
-from engine.protocols.unshared import message_losses
+from engine.protocols.unshared import beside_losses, strange_losses
 
 _LEAST_OUTPUT = 16
 """The API refuses a smaller output limit."""
@@ -208,8 +208,9 @@ def _logprobs(request: LLMRequest, body: JsonObject) -> None:
 
 def _extras(request: LLMRequest, target: Target, body: JsonObject, losses: set[str]) -> None:
     if request.protocol != NAME:
-        losses |= request.extra_losses.union(*(message_losses(m.extra) for m in request.messages if m.extra))
+        losses |= beside_losses(request)
         return
+    losses |= strange_losses(request)
     for name, value in request.extra.items():
         known = name in FIELD_CODES and name not in UNDOCUMENTED
         if target.quirks.strict and not known:

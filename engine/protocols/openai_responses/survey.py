@@ -19,6 +19,7 @@ from engine.llm.returning import COMPACTION, SUMMARY
 from engine.protocols.bounds import LONGEST_USER, PLAIN_EFFORTS, PLAIN_TIERS, out_of_range
 from engine.protocols.compaction import ITEM, TRIGGER
 from engine.protocols.openai_responses.reasoning import OWN_ID
+from engine.protocols.openai_responses.shapes import SETTINGS, strange
 from engine.protocols.openai_responses.words import field_losses, made_by_model, text
 from engine.protocols.pairing import Pairing
 from engine.protocols.unshared import block_loss, message_losses, tool_loss
@@ -76,6 +77,8 @@ def _fields(found: Survey, body: JsonObject) -> None:
         requires.add("output_format" if wanted["type"] == "json_schema" else "output_format.json")
     if (tier := body.get("service_tier")) is not None and tier not in PLAIN_TIERS:
         requires.add("service_tier")
+    if SETTINGS.strange(body):
+        requires.add("unknown_field")
     if out_of_range(body, thinking=found.thinking):
         requires.add("sampling.range")
     found.user = str(body.get("user") or body.get("safety_identifier") or "")
@@ -148,6 +151,8 @@ def _items(found: Survey, items: list[Any], names: list[str]) -> None:
             raise ClientError("an input item must be an object", field=f"input[{index}]")
         kind = item.get("type") or "message"
         before = speaker
+        if strange(item):
+            requires.add("unknown_field")
         if kind == "message":
             requires |= message_losses(item)
             speaker = item.get("role", "")
