@@ -30,6 +30,7 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool, c
         elif not provider.simulated or provider.name in named:
             ready.append(provider.name)
     warnings = sum(problem.level == "warning" for problem in policy.warnings)
+    settings, ledger = policy.settings, state / "ledger.sqlite"
     key = key_expression(state if chosen else None)
     lines = [
         f"policy      {policy.label}" + (f"   {warnings} warnings: `sbgw check`" if warnings else ""),
@@ -39,7 +40,13 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool, c
         *_wrapped("            no key: ", wanting),
         f"key         {'STACKBILT_GATEWAY_KEY' if from_environment else state / 'key'}"
         + ("" if policy.settings.auth == "local-key" else "   (authentication is off)"),
-        f"records     {state / 'ledger.sqlite'}   (no prompt text; `sbgw events`)",
+        f"records     {f'{ledger}   (no prompt text; `sbgw events`)' if settings.telemetry_enabled else 'none, telemetry is off'}",
+        *_kept_texts(gateway, state),
+        *(
+            ["exports     " + ", ".join(courier.name for courier in couriers)]
+            if (couriers := services.exports.couriers)
+            else []
+        ),
         "",
         "Claude Code:",
         *("  " + line for line in short("claude-code", url=url, key=key).splitlines()),
@@ -48,6 +55,19 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool, c
         "",
     ]
     return safe_lines("\n".join(lines))
+
+
+def _kept_texts(gateway: Gateway, state: Path) -> list[str]:
+    """Whose prompts are kept, when any are: nobody should find that out afterwards."""
+    policy, traces = gateway.loaded.policy, gateway.services.traces
+    if traces is None:
+        return []
+    if traces.everything or policy.settings.store_prompts:
+        return [f"traces      {state / 'traces'}   (all prompts and answers, secrets taken out; `sbgw trace`)"]
+    rules = ", ".join(rule.id for rule in policy.trace if not rule.shadow)
+    return (
+        [f"traces      {state / 'traces'}   (prompts and answers by the rules {rules}; `sbgw trace`)"] if rules else []
+    )
 
 
 def _wrapped(head: str, items: list[str], width: int = 100) -> list[str]:
