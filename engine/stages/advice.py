@@ -35,7 +35,7 @@ def advised(exchange: Exchange, services: Services, error: ProviderError) -> str
             advice = f"set a valid {keys} where sbgw runs, and start it again" if keys else "its row names no key"
         case "unreachable" if not provider.simulated:
             url = urlsplit(provider.endpoints[next(iter(provider.endpoints))])
-            advice = f"is anything listening at {url.hostname}{f':{url.port}' if url.port else ''}?"
+            advice = f"is it running at {url.hostname}{f':{url.port}' if url.port else ''}?"
         case _:
             advice = ""
     others = [

@@ -98,7 +98,7 @@ def _amiss(exchange: Exchange, wire: str, answer: Answer) -> str:
         return (
             "" if (answer.status, answer.json) == (exchange.status, body) else f"{answer.status} {answer.body[:200]!r}"
         )
-    words = [without_query(word) for word in said(body)] + ["the provider rejected", "prompt is too long"]
+    words = [without_query(word) for word in said(body)] + ["rejected the gateway's credential", "prompt is too long"]
     shown = judged(answer).error
     return "" if answer.status >= 400 and any(word[:300] in shown for word in words) else f"{answer.status} {shown!r}"
 

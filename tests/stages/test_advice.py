@@ -38,7 +38,7 @@ async def test_nobody_listens() -> None:
     async with spine(policy(gone), env={"FIRST_KEY": "k"}) as gate:
         answer = await gate.ask("openai-responses")
     assert message(answer).startswith("no connection to 'first' (")
-    assert message(answer).endswith("); is anything listening at 127.0.0.1:1?")
+    assert message(answer).endswith("); is it running at 127.0.0.1:1?")
 
 
 async def test_the_others_that_were_tried_are_told() -> None:
