@@ -39,6 +39,12 @@ WRITE_BUFFER = 256 * 1024
 """Bytes that wait for a slow client before the provider's stream is held up."""
 
 
+class _Streamed(web.StreamResponse):
+    """A stream whose headers go out with its first bytes, which are there already: one write less."""
+
+    _send_headers_immediately = False
+
+
 class HTTPResponder:
     """A streamed answer over HTTP."""
 
@@ -47,7 +53,7 @@ class HTTPResponder:
         self.response: web.StreamResponse | None = None
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
-        response = self.response = web.StreamResponse(status=status, headers=headers)
+        response = self.response = _Streamed(status=status, headers=headers)
         await response.prepare(self._request)
         transport = self._request.transport
         if transport is not None:
@@ -222,9 +228,7 @@ async def _finish(exchange: Exchange) -> web.StreamResponse:
     assert isinstance(responder, HTTPResponder)
     if responder.response is None:
         return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
-    if reply.body:
-        await responder.response.write(reply.body)
-    await responder.response.write_eof()
+    await responder.response.write_eof(reply.body)
     return responder.response
 
 
