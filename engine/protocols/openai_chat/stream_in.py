@@ -32,6 +32,7 @@ from engine.llm.stream import (
 from engine.protocols import error_bodies, tool_ids
 from engine.protocols.arguments import is_object
 from engine.protocols.custom_text import TextReader, unwrapped
+from engine.protocols.likeness import Likeness
 from engine.protocols.openai_chat import reasoning
 from engine.protocols.openai_chat.answer_in import (
     answer_part,
@@ -101,6 +102,7 @@ class ChatStreamDecoder:
     """One streamed answer. Feed it every event, then close it."""
 
     __slots__ = (
+        "_alike",
         "_by_index",
         "_ended",
         "_extra",
@@ -141,11 +143,14 @@ class ChatStreamDecoder:
         self._spoke = False
         """A choice was seen: there is an answer, though it may be empty."""
         self._ended = False
+        self._alike = Likeness("content")
         self.quiet = False
         """See `StreamDecoder.quiet`."""
 
     def feed(self, event: SSEEvent) -> list[StreamEvent]:
         """Events that `event` completes."""
+        if (more := self._more(event)) is not None:
+            return [more]
         self.quiet = True
         if self._ended:
             return []
@@ -159,6 +164,7 @@ class ChatStreamDecoder:
             self._beside(value)
         if choice is not None:
             self._choice(value, choice, out)
+            self._learn(event.data, value, choice)
         if error is not None and not self._ended:
             out += self._fail(error)
         return out
@@ -194,7 +200,7 @@ class ChatStreamDecoder:
         delta = choice.get("delta")
         if delta is None and not self._pieces:
             delta = choice.get("message")  # a whole answer as one event
-        if isinstance(delta, dict) and not self._goes_on(delta, choice, out):
+        if isinstance(delta, dict):
             self._delta(delta)
             if tokens := choice.get("logprobs"):
                 self._tokens(tokens)
@@ -217,19 +223,27 @@ class ChatStreamDecoder:
                 if piece is not None:
                     piece.tokens += tokens
 
-    def _goes_on(self, delta: JsonObject, choice: JsonObject, out: list[StreamEvent]) -> bool:
-        """Tells a delta that is nothing but more of the text being told, as nearly all are; False for any other."""
-        content = delta.get("content")
-        if len(delta) != 1 or not isinstance(content, str) or self._head != len(self._pieces) - 1:
-            return False
+    def _more(self, event: SSEEvent) -> TextDelta | None:
+        """What a chunk says that is nothing but more of the text being told, as nearly all are; None for any other."""
+        text = self._alike.text(event.data)
+        if not text or event.name or self._ended or self._head != len(self._pieces) - 1:
+            return None
         piece = self._pieces[self._head]
-        if piece.kind != "text" or not piece.opened or not content or choice.get("logprobs"):
-            return False
+        if piece.kind != "text" or not piece.opened:
+            return None
         self.quiet = False
-        piece.texts.append(content)
+        piece.texts.append(text)
         piece.unsent += 1
-        out.append(TextDelta(self._head, content))
-        return True
+        return TextDelta(self._head, text)
+
+    def _learn(self, data: str, value: JsonObject, choice: JsonObject) -> None:
+        """Learn what a chunk looks like that says a text and nothing else."""
+        delta = choice.get("delta")
+        if not isinstance(delta, dict) or len(delta) != 1 or not isinstance(text := delta.get("content"), str):
+            return
+        said = (choice.get(key) for key in ("finish_reason", "logprobs", "stop_reason", "error"))
+        if text and not any(said) and not any(value.get(key) for key in ("usage", "x_groq", "error")):
+            self._alike.learn(data, text)
 
     def _delta(self, delta: JsonObject) -> None:
         content = delta.get("content")
