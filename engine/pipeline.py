@@ -42,13 +42,14 @@ class Pipeline:
     def __init__(self, policy: Policy, steps: tuple[CompiledStep, ...]) -> None:
         self.policy = policy
         self.steps = steps
+        self._working, self._last = steps[:-1], steps[-1:]
 
     async def run(self, exchange: Exchange, services: Services) -> None:
         """Take `exchange` through the graph. Never raises, but for the client's leaving (CancelledError), which is recorded."""
-        *working, last = self.steps
+        working, [last] = self._working, self._last
         try:
-            at = 0
-            while at < len(working):
+            at, end = 0, len(working)
+            while at < end:
                 at = await self._step(working[at], at, exchange, services)
         except (asyncio.CancelledError, ConnectionError):
             exchange.cancelled = True

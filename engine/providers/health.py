@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from engine.llm.errors import ProviderError
 from engine.llm.meanings import EFFECTS
 from engine.llm.messages import JsonObject
+from engine.policy.availability import availability_json
 from engine.policy.decide import ProviderState
 from engine.providers.breaker import WINDOW, State
 from engine.providers.limits import Limits
@@ -52,6 +53,8 @@ class Health:
         self._states: dict[str, Mapping[str, ProviderState]] = {}
         """Snapshots by the caller's login."""
         self._of: tuple[Policy | None, Credentials | None] = (None, None)
+        self._told_of: Mapping[str, ProviderState] | None = None
+        self._said: JsonObject = {}
         self._stale: set[str] = set()
         self._dues: dict[str, float] = {}
         """When time alone changes a state, by provider."""
@@ -204,6 +207,12 @@ class Health:
             found = self._states[login] = self._read(policy, credentials, login, policy.providers.keys(), now)
             self._note_dues(policy, policy.providers.keys(), now)
         return found
+
+    def told(self, states: Mapping[str, ProviderState]) -> JsonObject:
+        """`availability_json` of a snapshot, made once for all requests that hold it."""
+        if self._told_of is not states:
+            self._told_of, self._said = states, availability_json(states)
+        return self._said
 
     def _read(
         self, policy: Policy, credentials: Credentials, login: str, names: Iterable[str], now: float

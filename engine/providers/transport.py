@@ -55,6 +55,8 @@ class Transport:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._limits: dict[float, aiohttp.ClientTimeout] = {}
+        """The client's own time limits, by a row's time to connect."""
 
     async def start(self) -> None:
         """Open the pool. Called in the event loop that will use it."""
@@ -91,7 +93,10 @@ class Transport:
     ) -> Upstream:
         """The same for a caller that ends the wait for headers itself."""
         assert self._session is not None, "the transport was not started"
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=None)
+        limits = self._limits.get(timeouts.connect)
+        if limits is None:
+            limits = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=None)
+            self._limits[timeouts.connect] = limits
         try:
             response = await self._session.request(
                 method,

@@ -10,7 +10,6 @@ from engine import __version__
 from engine.exchange import Attempt, Exchange, Services, looks_for_secrets
 from engine.llm.messages import JsonObject
 from engine.llm.protocol import Survey, Tapped
-from engine.policy.availability import availability_json
 from engine.policy.decision import Facts
 from engine.policy.violations import tags, violations
 from engine.stages import tape
@@ -33,7 +32,7 @@ class Record(Stage):
         land(exchange, services)
         exchange.bill = bill(exchange, services.prices, services.calibration)
         passed = settle(exchange, services)
-        event = cleaned(event_of(exchange, services.monotonic()), services.redactor)
+        event = cleaned(event_of(exchange, services), services.redactor)
         if passed:
             event = replace(event, budget_thresholds=passed)
         if exchange.shadow is not None:
@@ -97,8 +96,8 @@ def _origin(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def event_of(exchange: Exchange, now: float) -> Event:
-    """The finished exchange as its event; `now` in monotonic seconds."""
+def event_of(exchange: Exchange, services: Services) -> Event:
+    """The finished exchange as its event."""
     facts, decision, owed = exchange.facts, exchange.decision, exchange.bill or Bill()
     cost = owed.cost
     answer, survey, reply = exchange.answer, exchange.survey, exchange.reply
@@ -128,7 +127,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
         requested_usd=owed.requested_usd,
         budgets=exchange.hold.budgets if exchange.hold else (),
         key_name=exchange.identity.key,
-        latency_ms=round((now - exchange.started) * 1000, 2),
+        latency_ms=round((services.monotonic() - exchange.started) * 1000, 2),
         first_event_ms=_rounded(exchange.first_event_ms),
         cache_hit=exchange.cache_hit,
         status=_status(exchange),
@@ -137,7 +136,7 @@ def event_of(exchange: Exchange, now: float) -> Event:
         http_status=reply.status if reply and not exchange.cancelled else None,
         facts=_counted(exchange, facts),
         decision=decision_json(decision) if decision else {},
-        availability=availability_json(exchange.case.availability) if exchange.case else {},
+        availability=services.health.told(exchange.case.availability) if exchange.case else {},
         path=tuple(exchange.path),
         losses=served.losses if served else (),
         attempts=tuple(

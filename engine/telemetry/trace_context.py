@@ -18,7 +18,7 @@ def parent_of(header: str) -> str:
 
     Later versions may add parts, which are passed over; version `ff` and ids of zeros alone name nothing.
     """
-    found = _FORM.fullmatch(header) if len(header) <= _LONGEST else None
+    found = _FORM.fullmatch(header) if 0 < len(header) <= _LONGEST else None
     if found is None:
         return ""
     version, trace, span, flags, more = found.groups()
