@@ -23,6 +23,8 @@ from engine.policy.clients import ClientIdentity, identify
 _REMEMBERED = 64
 """Callers, and projects of each; beyond it all are worked out anew."""
 
+_LENGTH = b"content-length"
+
 _Lines = tuple[tuple[bytes, bytes], ...]
 
 
@@ -70,7 +72,9 @@ class Callers:
 
     def of(self, request: web.BaseRequest) -> Caller:
         """Who sent `request`, let in or not."""
-        lines = tuple(line for line in request.raw_headers if line[0].lower() != b"content-length")
+        lines = tuple(
+            [line for line in request.raw_headers if len(line[0]) != len(_LENGTH) or line[0].lower() != _LENGTH]
+        )
         found = self._known.get(lines)
         if found is None:
             headers = lowered(request)

@@ -22,7 +22,7 @@ _OURS = frozenset(
 LONGEST = 1000
 """Characters of a text. The longest in good faith, a provider's message, has 800; a name may be as long as a request."""
 
-_PLAIN = frozenset({int, float, bool, type(None)})
+_LEAVES = frozenset({str, int, float, bool, type(None)})
 
 _texts_of = attrgetter(*(f.name for f in fields(Event) if f.type == "str" and f.name not in _OURS))
 _HOLDERS = tuple(
@@ -47,11 +47,10 @@ def cleaned(event: Event, redactor: Redactor) -> Event:
 def _collect(value: Any, into: list[str]) -> None:
     """Every text below `value`; facts are mostly numbers and what is empty, which are passed over first."""
     if isinstance(value, dict):
-        for below in value.values():
-            if below.__class__ is str:
-                into.append(below)
-            elif below and below.__class__ not in _PLAIN:
-                _collect(below, into)
+        values = value.values()
+        into += [below for below in values if below.__class__ is str]
+        for below in [below for below in values if below and below.__class__ not in _LEAVES]:
+            _collect(below, into)
     elif isinstance(value, str):
         into.append(value)
     elif isinstance(value, list | tuple):
