@@ -17,6 +17,7 @@ from engine.cli.spans import SINCE
 if TYPE_CHECKING:
     from engine.store.attribution import Source
     from engine.store.costs import By, Saved, Spent
+    from engine.store.reader import Reader
 
 _BY = ("project", "session", "client", "model", "class", "day", "agent", "key", "policy", "repository", "tag")
 
@@ -79,14 +80,30 @@ def cost(
             return
         if savings:
             compared = reader.ask(lambda connection: costs.saved(connection, since, grouped, limit or None))
-            _show_savings(compared, grouped, since, as_json=as_json)
+            count = reader.ask(lambda connection: costs.all_sessions(connection, since))[0] if by == "session" else 0
+            behind = _behind(reader, "savings")
+            _show_savings(compared, grouped, since, max(count - len(compared), 0), behind, as_json=as_json)
             return
         spent = reader.ask(lambda connection: costs.spent(connection, grouped or "model", since, limit or None))
         if by == "session":
             count, whole = reader.ask(lambda connection: costs.all_sessions(connection, since))
         else:
             count, whole = len(spent), costs.total(spent)
-    _show_spent(spent, by or "model", since, whole, count, as_json=as_json)
+        behind = _behind(reader, "estimates")
+    _show_spent(spent, by or "model", since, whole, count, behind, as_json=as_json)
+
+
+def _behind(reader: Reader, sums: str) -> float | None:
+    """How far (0 to 1) an older ledger is brought up to date whose `sums` are not whole yet; None when they are."""
+    from engine.store.upgrades import upgrading
+
+    state = reader.ask(upgrading)
+    return round(state.done, 3) if state is not None and sums in state.sums else None
+
+
+def _say_behind(behind: float | None, what: str) -> None:
+    if behind is not None:
+        click.echo(f"older requests are still being added up ({behind:.0%} done, while the gateway runs): {what}")
 
 
 def _empty(since: datetime, *, as_json: bool) -> None:
@@ -110,12 +127,21 @@ def _document(by: str | None, since: datetime, groups: list[dict[str, Any]], **m
 
 
 def _show_spent(
-    groups: list[Spent], by: str, since: datetime, whole: Spent, count: int, *, as_json: bool, sessions: str = "whole"
+    groups: list[Spent],
+    by: str,
+    since: datetime,
+    whole: Spent,
+    count: int,
+    behind: float | None = None,
+    *,
+    as_json: bool,
+    sessions: str = "whole",
 ) -> None:
     if as_json:
         listed = [_camel(asdict(group)) for group in groups]
         total = {key: value for key, value in _camel(asdict(whole)).items() if key != "name"}
-        click.echo(_document(by, since, listed, total=total, count=count))
+        more = count - len(groups)
+        click.echo(_document(by, since, listed, total=total, count=count, more=more, **_upgraded(behind)))
         return
     if not groups:
         named = "names a session" if by == "session" else "is recorded"
@@ -129,6 +155,10 @@ def _show_spent(
         click.echo(
             f"{whole.unknown:,} of {whole.requests:,} requests have no known cost and are in no sum (? in the table)"
         )
+    if whole.estimated_usd:
+        share = f" ({whole.estimated_usd / whole.cost_usd:.1%})" if whole.cost_usd else ""
+        click.echo(f"{money(whole.estimated_usd)} of it{share} is estimated: no provider told those tokens")
+    _say_behind(behind, "the estimated part is larger than that")
     if by == "session":
         dearest = f"the dearest {len(groups):,} of {count:,} " if count > len(groups) else ""
         click.echo(f"{dearest}{sessions} sessions that were active since {since:%Y-%m-%d %H:%M}")
@@ -141,11 +171,19 @@ def _row(group: Spent, name: str) -> list[str]:
     return [name, *(f"{count:,}" for count in counts), shown]
 
 
-def _show_savings(groups: list[Saved], by: str | None, since: datetime, *, as_json: bool) -> None:
+def _upgraded(behind: float | None) -> dict[str, float]:
+    """What a document says of sums that are not whole yet."""
+    return {} if behind is None else {"upgraded": behind}
+
+
+def _show_savings(
+    groups: list[Saved], by: str | None, since: datetime, more: int, behind: float | None, *, as_json: bool
+) -> None:
     if as_json:
         listed = [{**_camel(asdict(group)), "savedUsd": group.saved_usd} for group in groups]
-        click.echo(_document(by, since, listed))
+        click.echo(_document(by, since, listed, more=more, **_upgraded(behind)))
         return
+    _say_behind(behind, "their savings are not in it yet")
     if not groups:
         click.echo(f"no requests since {since:%Y-%m-%d %H:%M}")
     for group in groups:
@@ -161,7 +199,8 @@ def _show_savings(groups: list[Saved], by: str | None, since: datetime, *, as_js
         )
         click.echo("answered with other tokens")
     if groups and by == "session":
-        click.echo(f"whole sessions that were active since {since:%Y-%m-%d %H:%M}")
+        left = f"; {more:,} more of them, see --limit" if more else ""
+        click.echo(f"whole sessions that were active since {since:%Y-%m-%d %H:%M}{left}")
 
 
 def _lines(group: Saved) -> Iterator[list[str]]:

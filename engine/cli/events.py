@@ -16,7 +16,7 @@ import click
 from engine.cli.filters import chosen, filter_options
 from engine.cli.layout import Columns
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import PROBLEMS, fail, json_text, money, table
+from engine.cli.screen import PROBLEMS, fail, json_text, lines, money, table
 
 if TYPE_CHECKING:
     from engine.store.event import Event
@@ -85,11 +85,10 @@ def listing(
         if follow:
             _follow(ledger, where, limit, as_json=as_json)
             return
-        found = ledger.recent(limit, where)
         if as_json:
-            for event in found:
-                click.echo(json_text(event.to_json()))
+            lines([event.to_json() for event in ledger.recent(limit + 1, where)], limit)
         else:
+            found = ledger.recent(limit, where)
             table(_HEADINGS, [_row(event) for event in reversed(found)], right=_NUMBERS, whole=_WHOLE, spare=_SPARE)
 
 
@@ -170,10 +169,9 @@ def violations(limit: int, kind: str | None, rule: str | None, as_json: bool, st
     from engine.cli.subject import ledger as opened
 
     with opened(state_folder(state_dir)) as ledger:
-        found = ledger.violations(limit, kind=kind, rule=rule)
+        found = ledger.violations(limit + as_json, kind=kind, rule=rule)
     if as_json:
-        for said in found:
-            click.echo(json_text(said))
+        lines(found, limit)
         return
     table(
         ["time", "event", "kind", "rule", "tags", "client", "project", "policy", "about"],

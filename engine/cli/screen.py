@@ -43,6 +43,14 @@ def json_text(value: Any, *, indent: bool = False) -> str:
     return "".join(c if c == "\n" or safe(c) == c else json.dumps(c)[1:-1] for c in text)
 
 
+def lines(rows: Sequence[Any], limit: int) -> None:
+    """One JSON object a line, at most `limit` of `rows`; that there are more is said beside them, where no reader of lines looks."""
+    for row in rows[:limit]:
+        click.echo(json_text(row))
+    if len(rows) > limit:
+        click.echo(f"the newest {limit:,}; --limit shows more", err=True)
+
+
 def fail(message: str, hint: str = "", code: int = CANNOT_RUN) -> NoReturn:
     """Print one clear line, what to do about it, and stop."""
     click.echo(click.style("error: ", fg="red", bold=True) + safe(message), err=True)

@@ -45,27 +45,30 @@ def sessions(
     state = state_folder(state_dir)
     if session_id is None and not (state / "ledger.sqlite").exists():
         if as_json:
-            _list([], as_json=True)
+            _list([], 0, as_json=True)
         else:
             click.echo("no requests yet; start the gateway with `sbgw run`")
         return
     with opened(state) as ledger:
         if session_id is None:
-            _list(ledger.sessions(limit or 20, project=project), as_json=as_json)
+            found_sums = ledger.sessions(limit or 20, project=project)
+            _list(found_sums, ledger.session_count(project=project) - len(found_sums), as_json=as_json)
             return
         found = ledger.recent(limit or _MOST, Filter(session=session_id))[::-1]
+        more = ledger.count(Filter(session=session_id)) - len(found)
     if not found:
         fail(f"no session '{session_id}'", "`sbgw sessions` lists them", PROBLEMS)
     if as_json:
-        document = {"format_version": 1, "session": session_id, "requests": [workflow_step(event) for event in found]}
+        steps = [workflow_step(event) for event in found]
+        document = {"format_version": 1, "session": session_id, "more": max(more, 0), "requests": steps}
         click.echo(json_text(document, indent=True))
         return
     _trace(found)
 
 
-def _list(found: list[SessionSum], *, as_json: bool) -> None:
+def _list(found: list[SessionSum], more: int, *, as_json: bool) -> None:
     if as_json:
-        document = {"format_version": 1, "sessions": [one.to_json() for one in found]}
+        document = {"format_version": 1, "more": max(more, 0), "sessions": [one.to_json() for one in found]}
         click.echo(json_text(document, indent=True))
         return
     table(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.places import state_folder, state_option
-from engine.cli.screen import PROBLEMS, USAGE, fail, json_text, table
+from engine.cli.screen import PROBLEMS, USAGE, fail, json_text, lines, table
 from engine.cli.spans import SINCE
 
 if TYPE_CHECKING:
@@ -42,15 +42,14 @@ def listing(limit: int, as_json: bool, state_dir: Path | None) -> None:
     folder = state_folder(state_dir) / "traces"
     rows: list[dict[str, Any]] = []
     for path in traces(folder):
-        if len(rows) == limit:
+        if len(rows) == limit + as_json:
             break
         try:
             rows.append(_summary(read(path), path))
         except (OSError, ValueError):
             continue  # deleted meanwhile, or not ours
     if as_json:
-        for row in rows:
-            click.echo(json_text(row))
+        lines(rows, limit)
         return
     if not rows:
         click.echo("no traces; `sbgw run --trace` keeps all, a policy's `trace:` rules keep some")

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from engine.store.costs import Spent
 from engine.store.detail import Details
-from engine.store.rows import KNOWN_USD, Filter
+from engine.store.rows import ESTIMATED_USD, KNOWN_USD, Filter
 
 Source = Literal["agent", "key", "policy", "repository", "tag"]
 """What the sums of the ledger do not know."""
@@ -36,7 +36,7 @@ _SUMS = (
     "status IN ('error', 'interrupted'), "
     "status IN ('success', 'fallback_success') AND NOT cache_hit AND coalesce(cost_reported_usd, cost_estimate_usd) IS NULL, "
     "coalesce(input_tokens, 0), coalesce(output_tokens, 0), coalesce(cached_input_tokens, 0), coalesce(cache_write_tokens, 0), "
-    + KNOWN_USD
+    f"{KNOWN_USD}, {ESTIMATED_USD}"
 )
 """What an event adds to each field of `Spent` behind `requests`, in their order."""
 
@@ -82,7 +82,7 @@ def _names(connection: sqlite3.Connection, by: str) -> Callable[[Any], list[str]
 
 
 def _count(group: Spent, sums: list[Any]) -> None:
-    failed, unknown, read, written, cached, kept, usd = sums
+    failed, unknown, read, written, cached, kept, usd, guessed = sums
     group.requests += 1
     group.failed += failed
     group.unknown += unknown
@@ -91,3 +91,4 @@ def _count(group: Spent, sums: list[Any]) -> None:
     group.cached_input_tokens += cached
     group.cache_write_tokens += kept
     group.cost_usd += usd
+    group.estimated_usd += guessed

@@ -73,6 +73,12 @@ class Reader:
         with self._lock:
             return [session_of(row) for row in self._connection.execute(query, (*values, limit))]
 
+    def session_count(self, *, project: str | None = None) -> int:
+        """How many sessions there are."""
+        clause, values = (" WHERE project = ?", (project,)) if project is not None else ("", ())
+        with self._lock:
+            return int(self._connection.execute(f"SELECT count(*) FROM sessions{clause}", values).fetchone()[0])  # noqa: S608
+
     def violations(self, limit: int = 50, *, kind: str | None = None, rule: str | None = None) -> list[JsonObject]:
         """The newest violations, each as an event of its own, newest first."""
         asked = [(f"{name} = ?", value) for name, value in (("kind", kind), ("rule", rule)) if value is not None]

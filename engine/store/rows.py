@@ -85,6 +85,12 @@ def _cell(value: Any) -> Any:
 KNOWN_USD = "coalesce(cost_reported_usd, cost_estimate_usd, 0.0) + coalesce(wasted_usd, 0.0)"
 """What a request cost in all, as far as it is known, in SQL."""
 
+ESTIMATED_USD = (
+    "coalesce(estimated_usd, iif(cost_basis IN ('partial', 'sizes'), coalesce(cost_reported_usd, cost_estimate_usd, 0.0), 0.0) "
+    "+ coalesce(wasted_usd, 0.0))"
+)
+"""How much of it rests on counts that no provider told; all of what may, where an older version recorded no more."""
+
 Condition = tuple[str, tuple[str, ...]]
 """SQL of our own with placeholders, and their values."""
 

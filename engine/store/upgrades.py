@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from engine.store.migrations import CUBE, SAVED, SLOT, comparison, migrate
+from engine.store.rows import ESTIMATED_USD, KNOWN_USD
 
 SLICE = 500
 """Events of one slice."""
@@ -25,7 +26,6 @@ FEW = 2_000
 """Of so many events all of it is done at once, before the gateway serves."""
 
 _SLOT = SLOT.replace("NEW.", "")
-_COST = "coalesce(cost_reported_usd, cost_estimate_usd, 0)"
 
 
 @dataclass(slots=True, frozen=True)
@@ -128,15 +128,13 @@ def _savings(connection: sqlite3.Connection, lower: int, upper: int) -> None:
 
 def _estimates(connection: sqlite3.Connection, lower: int, upper: int) -> None:
     """What was told of an answer that broke off, or of one that was given up, was not recorded: all of it is taken for estimated."""
-    guessed = f"iif(cost_basis IN ('partial', 'sizes'), {_COST}, 0) + coalesce(wasted_usd, 0)"
-    _add_up(connection, lower, upper, {"estimated_usd": f"coalesce(estimated_usd, {guessed})"})
+    _add_up(connection, lower, upper, {"estimated_usd": ESTIMATED_USD})
 
 
 def _spending(connection: sqlite3.Connection, lower: int, upper: int) -> None:
-    usd = f"{_COST} + coalesce(wasted_usd, 0)"
     connection.execute(
-        f"INSERT INTO spending SELECT {_SLOT} AS slot, budgets, project, client, key_name, session_id, total({usd}) "  # noqa: S608
-        f"FROM events WHERE rowid > ? AND rowid <= ? AND status != 'open' AND {usd} != 0 GROUP BY 1, 2, 3, 4, 5, 6 "
+        f"INSERT INTO spending SELECT {_SLOT} AS slot, budgets, project, client, key_name, session_id, total({KNOWN_USD}) "  # noqa: S608
+        f"FROM events WHERE rowid > ? AND rowid <= ? AND status != 'open' AND {KNOWN_USD} != 0 GROUP BY 1, 2, 3, 4, 5, 6 "
         "ON CONFLICT DO UPDATE SET cost_usd = cost_usd + excluded.cost_usd",
         (lower, upper),
     )

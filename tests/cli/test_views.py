@@ -285,7 +285,7 @@ def test_a_table_cuts_no_figure(capsys: pytest.CaptureFixture[str], monkeypatch:
     ("words", "said"),
     [
         (("events", "--json"), b""),
-        (("sessions", "--json"), {"format_version": 1, "sessions": []}),
+        (("sessions", "--json"), {"format_version": 1, "more": 0, "sessions": []}),
         (("top", "--json"), frame((), 5.0).as_json()),
     ],
 )
@@ -340,4 +340,4 @@ def test_following_begins_with_as_many_as_were_asked_for(run: Run, monkeypatch: 
 
     monkeypatch.setattr("engine.cli.events.time.sleep", sleep)
     told = run("events", "--follow", "--json", "-n", "2").output.splitlines()
-    assert told == run("events", "--json", "-n", "2").output.splitlines()[::-1]
+    assert told == run("events", "--json", "-n", "2").stdout.splitlines()[::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -185,4 +186,50 @@ def test_nothing_yet(tmp_path: Path) -> None:
 async def test_nothing_since(tmp_path: Path) -> None:
     """An empty span says so."""
     (await stored(tmp_path, made())).close()
-    assert "no requests since" in run(tmp_path, "--since", "2030-01-01").output
+    assert "no request since" in run(tmp_path, "--since", "2030-01-01").output
+
+
+async def test_what_nobody_told_is_marked(tmp_path: Path) -> None:
+    """In every way of grouping, of the sums and of the events alike; a document tells it, a table its share."""
+    guessed = {"selected_provider": "p", "selected_model": "m", "cost_basis": "sizes"}
+    (
+        await stored(
+            tmp_path,
+            [
+                event(0, project="shop", session_id="s1", cost_estimate_usd=1.5, cost_basis="usage"),
+                event(1, project="shop", session_id="s1", cost_estimate_usd=0.25, estimated_usd=0.25, **guessed),
+                event(2, project="shop", session_id="s2", wasted_usd=0.25, estimated_usd=0.25, cost_basis="usage"),
+            ],
+        )
+    ).close()
+    for by in ("project", "session", "client", "model", "class", "day", "agent", "tag"):
+        told = orjson.loads(run(tmp_path, "--by", by, "--since", "2025-01-01", "--json").output)
+        assert told["total"]["estimatedUsd"] == 0.5
+        assert by == "tag" or sum(group["estimatedUsd"] for group in told["groups"]) == 0.5
+    assert "$0.5000 of it (25.0%) is estimated" in run(tmp_path, "--since", "2025-01-01").output
+
+
+async def test_a_document_says_that_it_is_cut(tmp_path: Path) -> None:
+    """How many more sessions there are than are listed, of what was spent and of what was saved."""
+    made = [event(n, session_id=f"s{n}", cost_estimate_usd=1.0, requested_usd=1.0) for n in range(7)]
+    (await stored(tmp_path, made)).close()
+    for words in ((), ("--savings",), ("--client", "claude-code")):
+        for limit, more in (("3", 4), ("0", 0), ("50", 0)):
+            if "--savings" in words and "--client" in words:
+                continue
+            told = orjson.loads(
+                run(tmp_path, "--by", "session", "--since", "2025-01-01", "--limit", limit, "--json", *words).output
+            )
+            assert (told["more"], len(told["groups"])) == (more, 7 - more)
+
+
+async def test_an_older_ledger_says_that_it_is_not_whole_yet(tmp_path: Path) -> None:
+    """Until the comparison of older requests is added up, its sums are said to miss them; the others are whole."""
+    (await stored(tmp_path, made())).close()
+    connection = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    connection.execute("INSERT INTO upgrades (name, newest, undone) VALUES ('savings', 8, 2)")
+    connection.close()
+    words = ("--since", "2025-01-01")
+    assert "still being added up (75% done" in run(tmp_path, "--savings", *words).output
+    assert orjson.loads(run(tmp_path, "--savings", "--json", *words).output)["upgraded"] == 0.75
+    assert "added up" not in run(tmp_path, *words).output
