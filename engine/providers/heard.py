@@ -13,8 +13,9 @@ import orjson
 
 from engine.llm.messages import Usage
 
-_KEPT = 16
-"""Frames kept at most, and half as many at least once so many have come."""
+_KEPT = 64
+"""Frames kept at most, and half as many at least once so many have come. Some vendors pad each frame by chance: with 16 an answer of
+80 frames was off by a tenth on the mean, with 64 by about a twentieth (measured)."""
 
 _LONG = 4096
 """Characters from which a frame is measured at once: there are few of those, and they are no wrapping."""
