@@ -22,7 +22,7 @@ POLL = 0.4
 SETTLE = 0.15
 """Seconds the files must stay the same before they are read: editors write in pieces."""
 
-_FIXED = ("host", "port", "auth", "telemetry_enabled")
+_FIXED = ("host", "port", "auth", "telemetry_enabled", "otlp_endpoint", "governance_file", "governance_url")
 """Settings that need a restart."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -67,6 +68,26 @@ async def test_a_good_policy_is_taken_over(served: Served) -> None:
     assert await served.reloader.look()
     assert await served.ask() == "simulated/large"
     assert (served.gateway.reload.ok, served.gateway.reload.count) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "waiting"),
+    [
+        ("{otlp: {endpoint: 'http://127.0.0.1:4318'}}", ["otlp_endpoint"]),
+        ("{governance: {url: 'http://127.0.0.1:1/', file: g.jsonl}}", ["governance_file", "governance_url"]),
+        ("{enabled: false}", ["telemetry_enabled"]),
+        ("{keep_days: 3}", []),
+    ],
+)
+async def test_settings_that_wait_for_a_restart_are_told(served: Served, telemetry: str, waiting: list[str]) -> None:
+    """Exports are made at the start: who changes them must know that nothing goes there yet."""
+    told: list[Any] = []
+    reloader = Reloader(
+        served.gateway, lambda: load_policy(str(served.path)), log=lambda name, **said: told.append(said)
+    )
+    served.save("small", f"settings: {{telemetry: {telemetry}}}\n")
+    assert await reloader.look()
+    assert [said["needs_restart"] for said in told] == [waiting]
 
 
 async def test_a_new_bound_for_kept_answers_holds_at_once(tmp_path: Path) -> None:
