@@ -20,8 +20,8 @@ from engine.exports import Listener
 from engine.gateway import Gateway
 from engine.llm.errors import GatewayError
 from engine.routes.events import FILTERS, filter_of, known
-from engine.store.ended import end_of, ended_after
-from engine.store.event import Event
+from engine.store.ended import ended_after
+from engine.store.event import Event, end_of
 from engine.store.protocol import EventStore
 from engine.store.rows import Filter
 from engine.store.sums import violation_events

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
@@ -243,6 +243,16 @@ class Event:
                 found[name] = tuple(found[name])
         found["attempts"] = tuple(attempt_of(attempt) for attempt in data.get("attempts", ()))
         return cls(**found)
+
+
+LONGEST = timedelta(hours=1)
+"""No request takes longer, so what has ended since a moment began at most that much before it."""
+
+
+def end_of(event: Event) -> datetime:
+    """When it ended. Nobody saw when an interrupted one did: as late as it may have."""
+    began = datetime.fromisoformat(event.timestamp)
+    return began + (LONGEST if event.status == "interrupted" else timedelta(milliseconds=event.latency_ms))
 
 
 def timestamp_of(moment: datetime) -> str:

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from engine.store.detail import Details
-from engine.store.event import KEPT, KEYS, NUMBERS, Event, Status, attempt_json, timestamp_of
+from engine.store.event import KEPT, KEYS, LONGEST, NUMBERS, Event, Status, attempt_json, end_of, timestamp_of
 
 COLUMNS = (
     "id", "timestamp", "client", "session_id", "agent", "project", "route_class", "requested_model", "selected_provider",
@@ -112,6 +112,8 @@ class Filter:
     key: str | None = None
     budget: str | None = None
     """One that it counted for."""
+    ended_after: datetime | None = None
+    """It has ended, and after that. Name `since` as well: no index knows of ends."""
 
     def conditions(self, time: str = "timestamp") -> list[Condition]:
         """What is asked, in SQL; `time` is the column that bounds apply to, a timestamp or the beginning of one."""
@@ -122,6 +124,8 @@ class Filter:
         out += [(f"{column} != ''", ()) for column, value in (("agent", self.agent), ("key_name", self.key)) if value]
         if self.budget is not None:
             out.append(("instr(',' || budgets || ',', ?)", (f",{self.budget},",)))
+        if self.ended_after is not None:
+            out.append((_ENDED_AFTER, (repr(self.ended_after.timestamp()),)))
         if self.since is not None:
             out.append((f"{time} >= ?", (timestamp_of(self.since)[: _LENGTH[time]],)))
         if self.until is not None:
@@ -138,10 +142,18 @@ class Filter:
             return False
         if self.budget is not None and self.budget not in event.budgets:
             return False
+        if self.ended_after is not None and (event.status == "open" or end_of(event) <= self.ended_after):
+            return False
         return (self.since is None or event.timestamp >= timestamp_of(self.since)) and (
             self.until is None or event.timestamp < timestamp_of(self.until)
         )
 
+
+_ENDED_AFTER = (
+    "status != 'open' AND (julianday(timestamp) - 2440587.5) * 86400.0 "
+    f"+ iif(status = 'interrupted', {LONGEST.total_seconds()}, latency_ms / 1000.0) > CAST(? AS REAL)"
+)
+"""See `end_of`, in seconds since 1970."""
 
 _LENGTH = {"timestamp": 24, "slot": 16}
 """Characters of a moment in each column."""

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from engine.store.ended import LONGEST, end_of
-from engine.store.event import Event, timestamp_of
+from engine.store.event import LONGEST, Event, end_of, timestamp_of
 from engine.store.protocol import EventStore
 from engine.store.rows import Filter
 
@@ -42,12 +41,9 @@ class Cursor:
 
     def missed(self, most: int) -> list[Event]:
         """What ended and was not delivered, the newest `most`, in the order of the ends. Raises what the store does."""
-        begun = Filter(since=self._until - SLACK - LONGEST)
-        found = deque((event for event in self._store.events(begun) if self._new(event)), maxlen=most)
+        ended = Filter(since=self._until - SLACK - LONGEST, ended_after=self._until - SLACK)
+        found = deque((event for event in self._store.events(ended) if event.id not in self._told), maxlen=most)
         return sorted(found, key=end_of)
-
-    def _new(self, event: Event) -> bool:
-        return event.status != "open" and event.id not in self._told and end_of(event) > self._until - SLACK
 
     def delivered(self, events: Sequence[Event]) -> None:
         """These need not be delivered again."""

@@ -13,7 +13,8 @@ import pytest
 
 from engine.exports import Listener
 from engine.routes import event_stream as module
-from engine.store.ended import end_of, ended_after
+from engine.store.ended import ended_after
+from engine.store.event import end_of
 from engine.store.null_ledger import NullLedger
 from tests.emulator import Emulator
 from tests.routes.test_events import ROWS, ask
