@@ -22,6 +22,8 @@ class Quirks:
     """Chat: `max_tokens` or `max_completion_tokens`; empty means `max_tokens`."""
     drop: tuple[str, ...] = ()
     """Top-level request fields the provider refuses; left out, declared as losses where they meant something."""
+    login_headers: tuple[str, ...] = ()
+    """Request headers, in lower case, that go along with a caller's own login and with nothing else."""
     strict: bool = False
     """Unknown request fields are refused (400): send nothing that the vendor does not document."""
     system_role: str = "system"

@@ -17,7 +17,9 @@ from engine.policy.problems import Problem
 from engine.policy.suggest import did_you_mean, listing
 
 _SAFE: Mapping[Any, Safe] = {True: "yes", False: "no", "experimental": "experimental"}
-_TUPLES = frozenset({"match", "classes", "protocols", "api_key_env", "spare_key_env", "drop", "efforts"})
+_TUPLES = frozenset(
+    {"match", "classes", "protocols", "api_key_env", "spare_key_env", "drop", "efforts", "login_headers"}
+)
 
 _PROVIDER_FIELDS = frozenset(f.name for f in fields(Provider)) - {
     "name",

@@ -210,7 +210,8 @@ def _headers(
         "text/event-stream" if exchange.survey is not None and exchange.survey.stream else "application/json"
     )
     if provider.auth == "client":
-        return headers | _callers_own(exchange, candidate)
+        told = {name: exchange.headers[name] for name in target.quirks.login_headers if name in exchange.headers}
+        return headers | told | _callers_own(exchange, candidate)
     key = services.credentials.key(provider, record.trial.place.key if record.trial is not None else "")
     return headers | wire.auth_headers(provider, key)
 

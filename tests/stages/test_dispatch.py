@@ -85,6 +85,18 @@ async def test_the_callers_login_goes_to_its_vendor(two: Two) -> None:
     ] == []
 
 
+async def test_whose_login_it_is_goes_with_it_alone(two: Two) -> None:
+    """A subscription's account has a header of its own, which a row names; it is no business of the next vendor."""
+    two.failing = {"first"}
+    first = {**CLIENT, "quirks": {"login_headers": ["x-account-id"]}}
+    async with served(two, first, {"quirks": {"login_headers": ["x-account-id"]}}) as gate:
+        await gate.ask("anthropic-messages", headers={**LOGIN, "x-account-id": "canary-account", "x-other": "canary-o"})
+    assert "canary-account" in two.heads("first")
+    assert "canary-o" not in two.heads("first")
+    assert two.heads("second")
+    assert "canary-account" not in two.heads("second")
+
+
 async def test_the_callers_login_stays_out_of_a_fallback(two: Two) -> None:
     """The second vendor gets its own key and nothing of the caller's."""
     two.failing = {"first"}
