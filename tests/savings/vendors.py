@@ -101,3 +101,5 @@ class Vendors:
         return Sent(
             200, {"id": "c1", "object": "chat.completion", "model": asked["model"], "choices": [choice], "usage": used}
         )
+
+    begin = send
