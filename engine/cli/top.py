@@ -148,7 +148,7 @@ def top(minutes: float, once: bool, as_json: bool, state_dir: Path | None) -> No
     with opened(state) as ledger:
         if as_json:
             click.echo(json_text(look(ledger, minutes).as_json(), indent=True))
-        elif once or not _console().is_terminal:
+        elif once or not _console().is_terminal or _console().is_dumb_terminal:
             _console().print(picture(look(ledger, minutes)))
         else:
             _watch(ledger, minutes)

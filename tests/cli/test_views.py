@@ -315,6 +315,14 @@ def test_a_pipe_gets_one_frame(run: Run) -> None:
     assert run("top", "--minutes", "60").output.count("7 requests") == 1
 
 
+def test_a_terminal_that_can_not_move_gets_one_frame(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a picture can't be drawn over (`TERM=dumb`), it is shown once; nothing was shown at all."""
+    terminal = Console(width=160, force_terminal=True, file=io.StringIO(), _environ={"TERM": "dumb"})
+    monkeypatch.setattr("engine.cli.top._console", lambda: terminal)
+    assert run("top", "--minutes", "60").exit_code == 0
+    assert terminal.file.getvalue().count("7 requests") == 1
+
+
 def test_following_ends_with_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was listed is not shown again while nothing new finishes."""
     looks = []
