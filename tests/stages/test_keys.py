@@ -105,6 +105,25 @@ async def test_when_all_keys_step_back_another_provider_answers(meaning: str) ->
         assert [(m["key"], m["healthy"], m["reason"]) for m in row["models"]] == [(k, False, meaning) for k in KEYS]
 
 
+async def test_a_prompt_is_warm_for_the_key_that_has_it() -> None:
+    """A prompt cache belongs to an account: when a session has to take another key, nothing of its prompt is warm there at first."""
+    first, second = Vendor(), Vendor()
+    async with Wire(first.play) as one, Wire(second.play) as other:
+        rows = (
+            Behind(
+                "first", one.url, ("anthropic-messages",), row={**SPARE, "cache": {"kind": "automatic", "minimum": 1}}
+            ),
+            Behind("second", other.url, ("anthropic-messages",)),
+        )
+        async with spine(policy(*rows), env={**KEYS, **SECOND}) as gate:
+            told = [await event(gate, "s") for _ in range(2)]
+            first.refused = {"canary-key-one": "rate_limit"}
+            await event(gate, "another")
+            told += [await event(gate, "s") for _ in range(2)]
+    assert [e["attempts"][-1]["key"] for e in told] == ["FIRST_KEY", "FIRST_KEY", "FIRST_KEY_2", "FIRST_KEY_2"]
+    assert [bool(e["facts"]["session"]["warm"]) for e in told] == [False, True, False, True]
+
+
 async def test_alone_the_key_that_is_soonest_is_tried_again() -> None:
     """Nobody is shut out: with nobody else, the provider is asked with the key that has the shortest wait."""
     first, second = (

@@ -120,6 +120,7 @@ def test_budgets_are_asked_of_sums_not_of_events() -> None:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
         assert not any(line.startswith("SCAN events") for line in plan), plan
         assert any("rowid<?" in line or "events_" in line for line in plan if "events" in line), plan
+        assert where.session is None or any("spending_session" in line for line in plan), plan
     connection.close()
 
 
