@@ -21,6 +21,7 @@ from engine.guard import Guard
 from engine.llm.errors import ClientError, GatewayError, InternalError
 from engine.llm.protocol import WireProtocol
 from engine.patience import Patience
+from engine.routes.compact import compact
 from engine.routes.event_stream import EventStream
 from engine.routes.events import Events
 from engine.routes.inspection import Inspection
@@ -101,6 +102,7 @@ class Server:
             app.router.add_post(f"{prefix}/messages/count_tokens", self._count(protocols["anthropic-messages"]))
             app.router.add_post(f"{prefix}/responses", self._serve(protocols["openai-responses"]))
             app.router.add_post(f"{prefix}/responses/input_tokens", self._count(protocols["openai-responses"]))
+            app.router.add_post(f"{prefix}/responses/compact", self._compact)
             app.router.add_get(f"{prefix}/responses", self._no_websocket)
             app.router.add_post(f"{prefix}/chat/completions", self._serve(protocols["openai-chat"]))
             app.router.add_get(f"{prefix}/models", self._models)
@@ -180,6 +182,11 @@ class Server:
             return await _finish(exchange)
 
         return serve
+
+    async def _compact(self, request: web.Request) -> web.StreamResponse:
+        exchange = await self._exchange(request, self._gateway.services.protocols["openai-responses"])
+        await compact(self._gateway, exchange)
+        return await _finish(exchange)
 
     def _count(self, wire: WireProtocol) -> Handler:
         async def count(request: web.Request) -> web.StreamResponse:

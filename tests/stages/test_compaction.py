@@ -13,7 +13,7 @@ import pytest
 
 from engine.llm.returning import Makers
 from tests.emulator import Emulator, Script, Turn
-from tests.judge import frames
+from tests.judge import frames, gpt
 from tests.spine import CLASSES, PROTOCOLS, Answer, Behind, Spine, policy, spine
 
 RESPONSES = "openai-responses"
@@ -68,6 +68,38 @@ def items(answer: Answer) -> list[dict[str, Any]]:
     done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
     assert done == events[-1]["response"]["output"]
     return done
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("given", ["items", "text"])
+async def test_the_path_for_it(name: str, given: str) -> None:
+    """Asked for by the path, as SDKs do: what the user said and the one item, from which any vendor of words goes on."""
+    async with vendors() as (gate, emulators):
+        asked_for = {"model": ROWS[name][1], "input": HISTORY if given == "items" else "Make it green."}
+        answer = await gate.ask(RESPONSES, asked_for, path="/v1/responses/compact")
+        assert answer.status == 200, answer.body
+        sdk = gpt(answer).responses.compact(**asked_for)
+        event = await gate.event(answer.headers["x-sbgw-event"])
+        said, item = sdk.output
+        assert (sdk.object, said.content[0].text, item.type) == ("response.compaction", "Make it green.", "compaction")
+        assert sdk.usage.total_tokens > 0
+        assert (event["status"], event["attempts"][-1]["provider"]) == ("success", name)
+        history = [*answer.json["output"], {"type": "message", "role": "user", "content": "Go on."}]
+        after = await gate.ask(RESPONSES, asked(name, history))
+        assert after.status == 200, after.body
+        assert emulators[name].refused == []
+        if name in WORDS:
+            assert SUMMARY in orjson.dumps(emulators[name].requests[-1].body).decode()
+
+
+@pytest.mark.parametrize("sent", [b"{", b"[]", b'{"model":"gpt-4o","input":7}', b'{"input":"x"}'])
+async def test_what_is_no_request_for_it_is_the_callers_error(sent: bytes) -> None:
+    """In the protocol's own words, with nobody asked."""
+    async with vendors() as (gate, emulators):
+        answer = await gate.send("POST", "/v1/responses/compact", sent, protocol=RESPONSES)
+        assert answer.status == 400
+        assert answer.json["error"]["message"]
+        assert not any(emulator.requests for emulator in emulators.values())
 
 
 async def compact(gate: Spine, name: str, *, stream: bool = False) -> tuple[Answer, dict[str, Any]]:
