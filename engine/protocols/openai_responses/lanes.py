@@ -128,7 +128,17 @@ class MessageLane(Lane):
         self.lost = self.lost or (self.numbers.jumped and bool(self._unsure))
         for missed in late:
             self._whole(missed)
+        if self.numbers.jumped and item is not None and not self.lost:
+            self.lost = self._unlike(item, late)
         super().finish(item)
+
+    def _unlike(self, item: JsonObject, late: list[Block]) -> bool:
+        """Whether the finished item lists other texts than were told: a part was lost, and another one taken for it."""
+        listed = [
+            part.text.strip() for part in map(read_said, entries(item.get("content"))) if not isinstance(part, Opaque)
+        ]
+        told = [*(text or "" for text in self._told), *(b.text for b in late if isinstance(b, Text | Refusal))]
+        return any(listed) and [*filter(None, listed)] != [said for text in told if (said := text.strip())]
 
     def _say(self, kind: type[Text | Refusal], part: int, piece: str) -> None:
         if not piece or part in self._closed:
