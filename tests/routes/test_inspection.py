@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from engine.store import upgrades
 from tests.emulator import Emulator, Fault
 from tests.emulator.models import Model
 from tests.spine import PROTOCOLS, Behind, Spine, body, policy, spine
+from tests.store.builders import event
+from tests.store.test_upgrades import older
 
 ROWS = {"m": Model()}
 
@@ -123,3 +127,14 @@ async def test_health_is_open_and_says_little(pair: tuple[Spine, Emulator]) -> N
     assert (told["status"], told["policyReload"], told["ledger"]) == ("ok", "ok", "ok")
     assert told["policy"].startswith("spine@")
     assert "first" not in repr(told)
+
+
+async def test_health_tells_how_far_an_older_ledger_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway serves before the ledger's older events are in all sums, and says which are not whole yet."""
+    monkeypatch.setattr(upgrades, "FEW", 0)
+    made = [event(number, cost_estimate_usd=0.5) for number in range(20)]
+    older(8, made, str(tmp_path / "ledger.sqlite")).close()
+    async with Emulator() as emu, spine(policy(Behind("first", emu.url, ["openai-chat"])), state=tmp_path) as gate:
+        told = (await gate.send("GET", "/health", headers={"x-sbgw-key": ""})).json
+    assert told["status"] == "ok"
+    assert told["ledgerUpgrade"] == {"done": 0.0, "incomplete": ["estimates", "savings", "spending"]}
