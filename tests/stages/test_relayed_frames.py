@@ -109,6 +109,15 @@ def test_what_is_not_read_changes_nothing(wire: str, data: st.DataObject, answer
         assert relayed(tap, pieces) == relayed(Everything(other), pieces)
 
 
+def test_an_end_is_no_sign_of_life() -> None:
+    """Whatever came last, and whether that was read."""
+    empty, plain = ODD["openai-chat"][10], ODD["openai-chat"][0]
+    assert (b'"content":""' in empty, b'"usage":null' in plain) == (True, True)
+    for pieces in ([plain, empty, plain, b"data: [DONE]\n\n"], [plain, empty, b"data: [DONE]\n\n"]):
+        frames = RelayedFrames(PROTOCOLS["openai-chat"].stream_tap(quirks=Quirks()), Heard())
+        assert [(frames.feed(piece), frames.quiet)[1] for piece in pieces] == [piece is empty for piece in pieces]
+
+
 @pytest.mark.parametrize("wire", PROTOCOLS)
 def test_plain_deltas_are_not_read(wire: str) -> None:
     """What each protocol's own encoder writes is known without being read."""

@@ -43,6 +43,7 @@ class ChatTap:
     def feed(self, event: SSEEvent) -> Tapped:
         """What is known after `event`."""
         if event.data.strip() == "[DONE]":
+            self.quiet = False
             known = self._tapped
             if not (known.finished or known.error or known.id or known.started):
                 return self._now(error=broken("the provider's stream held no answer"))
