@@ -109,8 +109,8 @@ async def test_requests_of_other_wires_are_refused_in_words() -> None:
     async with Wire(vendor) as provider:
         async with spine(policy(Behind("first", provider.url, PROTOCOLS)), env={"FIRST_KEY": "k"}) as gate:
             for exchange, path in recorded():
-                if exchange.request is None or exchange.protocol in COUNTING:
-                    continue
+                if exchange.request is None or exchange.protocol in COUNTING or path == "/v1/responses/compact":
+                    continue  # those are served
                 answer = await gate.send("POST", path or "/", orjson.dumps(exchange.request))
                 assert answer.status in (404, 405), (path, answer.status)
                 assert answer.json["error"]["message"], path
