@@ -63,7 +63,7 @@ class Bill:
     requested_usd: float | None = None
     """What the answer would have cost on the model asked for; of a refused request, its estimate there."""
     estimated_usd: float | None = None
-    """How much of `total_usd` rests on counts that nobody told; None when all were."""
+    """How much of `total_usd` rests on counts that nobody told; None when all were and nothing was wasted."""
     usage: Usage | None = None
     """What the answer was priced by."""
 
@@ -149,7 +149,7 @@ def _told_usd(exchange: Exchange, prices: PriceTable, ref: str, counts: Counts) 
 def _wasted(
     exchange: Exchange, prices: PriceTable, calibration: Calibration
 ) -> tuple[tuple[float | None, ...], float | None]:
-    """(`Bill.wasted`, how much of it is estimated, None if nothing is)."""
+    """(`Bill.wasted`, how much of it is estimated, None if nothing was wasted)."""
     served, attempts = exchange.served, exchange.attempts
     if len(attempts) == 1 and served is not None:
         return (), None
@@ -160,8 +160,9 @@ def _wasted(
         ref = attempt.candidate.ref
         usd = prices.cost(ref, counts.usage, exchange.wall).usd if counts is not None else None
         found.append(usd)
-        if counts is not None and usd is not None and counts.basis != "usage":
-            guessed = (guessed or 0.0) + usd - _told_usd(exchange, prices, ref, counts)
+        if counts is not None and usd is not None:
+            told = usd if counts.basis == "usage" else _told_usd(exchange, prices, ref, counts)
+            guessed = (guessed or 0.0) + usd - told
     return tuple(found), guessed
 
 

@@ -148,7 +148,8 @@ class Event:
     wasted_usd: float | None = None
     """Of attempts that were given up while the provider worked; no part of the answer's cost."""
     estimated_usd: float | None = None
-    """How much of both rests on counts that no provider told; None when all were told."""
+    """How much of both rests on counts that no provider told; None when all were told and
+    nothing was wasted."""
     requested_usd: float | None = None
     """What the same tokens would have cost on the model asked for; of a refused request, its estimate there."""
     key_name: str = ""

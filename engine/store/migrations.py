@@ -452,7 +452,10 @@ def _estimates(connection: sqlite3.Connection) -> None:
     for table in SUMS:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN estimated_usd REAL NOT NULL DEFAULT 0")
     put_off(connection, "estimates")
-    more = {"estimated_usd": "coalesce(NEW.estimated_usd, 0)"}
+    guessed = (
+        "iif(NEW.cost_basis IN ('partial', 'sizes'), coalesce(NEW.cost_reported_usd, NEW.cost_estimate_usd, 0), 0)"
+    )
+    more = {"estimated_usd": f"coalesce(NEW.estimated_usd, {guessed} + coalesce(NEW.wasted_usd, 0))"}
     for name, when in _ENDS.items():
         connection.execute(f"DROP TRIGGER {name}")
         connection.execute(f"CREATE TRIGGER {name} AFTER {when} BEGIN {_adding(more)} END")
