@@ -6,9 +6,11 @@ import asyncio
 import csv
 import io
 import os
+import signal
 import sqlite3
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -188,6 +190,7 @@ def test_a_key_ends_the_live_view_and_leaves_the_terminal_as_it_was(
     """On a real terminal, as large as it may be: what is shown fits, and a key ends it at once."""
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite that runs in the background is deaf to it, and so would this be
         environment = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8"}
         program = "from engine.cli import main; main()"
         command = [sys.executable, "-c", program, "top", "--minutes", "1440", "--state-dir", str(state)]
@@ -195,12 +198,15 @@ def test_a_key_ends_the_live_view_and_leaves_the_terminal_as_it_was(
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     before = termios.tcgetattr(terminal)
     shown = b""
-    while b"under way" not in shown:
-        shown += os.read(terminal, 65536)
-    os.write(terminal, key)
+    late = threading.Timer(120.0, os.kill, (pid, signal.SIGKILL))  # so that a view which does not end fails
+    late.start()
     with suppress(OSError):  # the end of a pseudo-terminal is an error on Linux
+        while b"under way" not in shown and (more := os.read(terminal, 65536)):
+            shown += more
+        os.write(terminal, key)
         while more := os.read(terminal, 65536):
             shown += more
+    late.cancel()
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     assert (os.waitstatus_to_exitcode(status), shown.count(b"\x1b[?1049h"), shown.count(b"\x1b[?1049l")) == (0, 1, 1)
