@@ -190,7 +190,7 @@ def test_a_key_ends_the_live_view_and_leaves_the_terminal_as_it_was(
     """On a real terminal, as large as it may be: what is shown fits, and a key ends it at once."""
     pid, terminal = pty.fork()
     if pid == 0:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite that runs in the background is deaf to it, and so would this be
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background is deaf to it
         environment = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8"}
         program = "from engine.cli import main; main()"
         command = [sys.executable, "-c", program, "top", "--minutes", "1440", "--state-dir", str(state)]
