@@ -22,7 +22,7 @@ from typing import Any
 from engine.policy.cel import nodes, values
 from engine.policy.cel.fold import UNKNOWN
 from engine.policy.cel.functions import FUNCTIONS
-from engine.policy.cel.fuse import DIRECT, PLAIN, fused
+from engine.policy.cel.fuse import DIRECT, PLAIN, TESTS, WHOLE, fused, whole
 from engine.policy.cel.operate import operate
 from engine.policy.cel.patterns import matcher
 from engine.policy.cel.problems import ExprError, Fault
@@ -117,14 +117,14 @@ class _Compiler:
                 inner = self.build(target)
                 return lambda a, x: inner(a, x)[name]
             case nodes.Not(operand=operand):
-                inner = self._bool(operand)
+                inner = self.test(operand)
                 return lambda a, x: not inner(a, x)
             case nodes.And(operands=operands):
-                return _every([self._bool(o) for o in operands])
+                return _every([self.test(o) for o in operands])
             case nodes.Or(operands=operands):
-                return _any([self._bool(o) for o in operands])
+                return _any([self.test(o) for o in operands])
             case nodes.Choice(condition=condition, yes=yes, no=no):
-                test, left, right = self._bool(condition), self.build(yes), self.build(no)
+                test, left, right = self.test(condition), self.build(yes), self.build(no)
                 return lambda a, x: left(a, x) if test(a, x) else right(a, x)
             case nodes.Binary():
                 return self._binary(node)
@@ -149,7 +149,7 @@ class _Compiler:
         parts = [self.build(child) for child in nodes.children(node)]
         return lambda a, x: operate(node, [part(a, x) for part in parts])
 
-    def _bool(self, node: nodes.Node) -> Run:
+    def test(self, node: nodes.Node) -> Run:
         """The node's closure, with a test where its type is not known."""
         inner = self.build(node)
         if self.kind(node) == BOOL:
@@ -165,24 +165,14 @@ class _Compiler:
         if node.op == "in":
             return self._membership(node, right)
         if left == right and left.kind in DIRECT:
-            if node.op in _TESTS:
-                return self._comparison(node)
-            if left.kind == "int" and node.op in _WHOLE:
-                return _whole(_WHOLE[node.op], self.build(node.left), self.build(node.right))
-            if (left.kind, node.op) in PLAIN:
-                op, one, other = _WHOLE.get(node.op, operator.truediv), self.build(node.left), self.build(node.right)
+            one, other = self.build(node.left), self.build(node.right)
+            if left.kind == "int" and node.op in WHOLE:
+                op = _OPERATORS[node.op]
+                return lambda a, x: whole(op(one(a, x), other(a, x)))
+            if node.op in TESTS or (left.kind, node.op) in PLAIN:
+                op = _OPERATORS[node.op]
                 return lambda a, x: op(one(a, x), other(a, x))
         return self._careful(node)
-
-    def _comparison(self, node: nodes.Binary) -> Run:
-        generic, against_constant, path_constant = _TESTS[node.op]
-        value = self.constant(node.right)
-        if value is UNKNOWN:
-            return generic(self.build(node.left), self.build(node.right))
-        path = nodes.fact_path(node.left, self._variable)
-        if path is not None and len(path) == 2:
-            return path_constant(path[0], path[1], value)
-        return against_constant(self.build(node.left), value)
 
     def _membership(self, node: nodes.Binary, container: Type) -> Run:
         item = self.build(node.left)
@@ -194,9 +184,6 @@ class _Compiler:
         inner = self.build(node.right)
         listed = isinstance(container, ListOf) and plain(container.item) == kind and kind in (STRING, INT, BOOL)
         if listed or (container.kind == "map" and kind == STRING):
-            word = self.constant(node.left)
-            if word is not UNKNOWN:
-                return lambda a, x: word in inner(a, x)
             return lambda a, x: item(a, x) in inner(a, x)
         return self._careful(node)
 
@@ -204,19 +191,13 @@ class _Compiler:
         kinds = [self.kind(arg) for arg in node.args]
         if DYN in kinds or node.name in {"min", "max"}:
             return self._careful(node)
-        first = self.build(node.args[0])
-        if len(node.args) == 1:
-            one = FUNCTIONS[node.name].apply
-            return lambda a, x: one(first(a, x))
-        value = self.constant(node.args[1])
-        if node.name == "matches" and isinstance(value, str):
-            found = matcher(value)
-            return lambda a, x: found(first(a, x))
+        parts = [self.build(arg) for arg in node.args]
+        pattern = self.constant(node.args[-1])
+        if node.name == "matches" and isinstance(pattern, str):
+            found, text = matcher(pattern), parts[0]
+            return lambda a, x: found(text(a, x))
         apply = FUNCTIONS[node.name].apply
-        if value is not UNKNOWN:
-            return lambda a, x: apply(first(a, x), value)
-        second = self.build(node.args[1])
-        return lambda a, x: apply(first(a, x), second(a, x))
+        return lambda a, x: apply(*[part(a, x) for part in parts])
 
     def _has(self, target: nodes.Field) -> Run:
         inner, name = self.build(target.target), target.name
@@ -232,21 +213,13 @@ class _Compiler:
     def _macro(self, node: nodes.Macro) -> Run:
         source = self.build(node.source)
         outer, self._variable = self._variable, node.variable
-        body = self.build(node.body) if node.name == "map" else self._bool(node.body)
+        body = fused(self, node.body, variable=node.variable, test=node.name != "map")
         self._variable = outer
         cost = sum(1 for _ in nodes.walk(node.body))
         return _MACROS[node.name](source, body, cost, (node.name_start, node.end))
 
 
 def _path(words: Sequence[str]) -> Run:
-    match words:
-        case (one,):
-            return lambda a, _x: a[one]
-        case (one, two):
-            return lambda a, _x: a[one][two]
-        case (one, two, three):
-            return lambda a, _x: a[one][two][three]
-
     def follow(a: Mapping[str, Any], _x: list[Any]) -> Any:
         value: Any = a
         for word in words:
@@ -257,13 +230,6 @@ def _path(words: Sequence[str]) -> Run:
 
 
 def _every(tests: list[Run]) -> Run:
-    if len(tests) == 2:
-        one, two = tests
-        return lambda a, x: one(a, x) and two(a, x)
-    if len(tests) == 3:
-        one, two, three = tests
-        return lambda a, x: one(a, x) and two(a, x) and three(a, x)
-
     def every(a: Mapping[str, Any], x: list[Any]) -> bool:
         for test in tests:  # noqa: SIM110 - all() would make a generator per evaluation
             if not test(a, x):
@@ -274,13 +240,6 @@ def _every(tests: list[Run]) -> Run:
 
 
 def _any(tests: list[Run]) -> Run:
-    if len(tests) == 2:
-        one, two = tests
-        return lambda a, x: one(a, x) or two(a, x)
-    if len(tests) == 3:
-        one, two, three = tests
-        return lambda a, x: one(a, x) or two(a, x) or three(a, x)
-
     def some(a: Mapping[str, Any], x: list[Any]) -> bool:
         for test in tests:  # noqa: SIM110 - any() would make a generator per evaluation
             if test(a, x):
@@ -288,18 +247,6 @@ def _any(tests: list[Run]) -> Run:
         return False
 
     return some
-
-
-def _whole(op: Test, left: Run, right: Run) -> Run:
-    low, high = values.INT_MIN, values.INT_MAX
-
-    def whole(a: Mapping[str, Any], x: list[Any]) -> int:
-        value: int = op(left(a, x), right(a, x))
-        if low <= value <= high:
-            return value
-        raise OverflowError
-
-    return whole
 
 
 def _default(target: Run, fallback: Run) -> Run:
@@ -368,37 +315,7 @@ _MACROS: dict[str, Callable[[Run, Run, int, tuple[int, int]], Run]] = {
     "map": _gather(lambda _, answers: answers),
     "filter": _gather(lambda items, answers: [i for i, kept in zip(items, answers, strict=True) if kept]),
 }
-_WHOLE: dict[str, Test] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
-# For each comparison: two closures, a closure and a constant, a two-word fact and a constant (what most conditions are).
-_TESTS: dict[str, tuple[Callable[[Run, Run], Run], Callable[[Run, Any], Run], Callable[[str, str, Any], Run]]] = {
-    "==": (
-        lambda f, g: lambda a, x: f(a, x) == g(a, x),
-        lambda f, c: lambda a, x: f(a, x) == c,
-        lambda r, n, c: lambda a, _x: a[r][n] == c,
-    ),
-    "!=": (
-        lambda f, g: lambda a, x: f(a, x) != g(a, x),
-        lambda f, c: lambda a, x: f(a, x) != c,
-        lambda r, n, c: lambda a, _x: a[r][n] != c,
-    ),
-    "<": (
-        lambda f, g: lambda a, x: f(a, x) < g(a, x),
-        lambda f, c: lambda a, x: f(a, x) < c,
-        lambda r, n, c: lambda a, _x: a[r][n] < c,
-    ),
-    "<=": (
-        lambda f, g: lambda a, x: f(a, x) <= g(a, x),
-        lambda f, c: lambda a, x: f(a, x) <= c,
-        lambda r, n, c: lambda a, _x: a[r][n] <= c,
-    ),
-    ">": (
-        lambda f, g: lambda a, x: f(a, x) > g(a, x),
-        lambda f, c: lambda a, x: f(a, x) > c,
-        lambda r, n, c: lambda a, _x: a[r][n] > c,
-    ),
-    ">=": (
-        lambda f, g: lambda a, x: f(a, x) >= g(a, x),
-        lambda f, c: lambda a, x: f(a, x) >= c,
-        lambda r, n, c: lambda a, _x: a[r][n] >= c,
-    ),
-}
+_OPERATORS: dict[str, Test] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "==": operator.eq, "!=": operator.ne,
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip

@@ -34,6 +34,9 @@ class Closures(Protocol):
     def build(self, node: nodes.Node) -> Run:
         """The node as a closure."""
 
+    def test(self, node: nodes.Node) -> Run:
+        """The node as a closure that gives a bool or raises."""
+
     def kind(self, node: nodes.Node) -> Type:
         """Its type, `DYN` when that is not known."""
 
@@ -41,20 +44,25 @@ class Closures(Protocol):
         """Its value if that is known, else UNKNOWN."""
 
 
-def fused(closures: Closures, node: nodes.Node) -> Run:
-    """The node as one function; as its closure where it is nested too deeply for Python."""
-    writer = _Writer(closures)
+def fused(closures: Closures, node: nodes.Node, *, variable: str = "", test: bool = False) -> Run:
+    """The node as one function, a `test` for one that gives a bool or raises; as its closure where it is nested too deeply for Python.
+
+    `variable`: the macro's whose body it is.
+    """
+    writer = _Writer(closures, variable)
     try:
-        code = compile(f"lambda a, x: {writer.say(node)}", "<policy>", "eval")
+        said = writer.truth(node) if test else writer.say(node)
+        code = compile(f"lambda a, x: {said}", "<policy>", "eval")
     except (SyntaxError, RecursionError, MemoryError):
-        return closures.build(node)
+        return closures.test(node) if test else closures.build(node)
     run: Run = eval(code, {"__builtins__": {}, **writer.names})  # noqa: S307 (written here, of the parts named above)
     return run
 
 
 class _Writer:
-    def __init__(self, closures: Closures) -> None:
+    def __init__(self, closures: Closures, variable: str) -> None:
         self._of = closures
+        self._variable = variable
         self.names: dict[str, Any] = {}
 
     def say(self, node: nodes.Node) -> str:
@@ -62,18 +70,22 @@ class _Writer:
         value = self._of.constant(node)
         if value is not UNKNOWN:
             return self._named(value)
-        path = nodes.fact_path(node)
+        path = nodes.fact_path(node, self._variable)
         if path is not None:
             return "a" + "".join(f"[{word!r}]" for word in path)
         match node:
+            case nodes.Name():
+                return "x[0]"
+            case nodes.Field(target=target, name=name):
+                return f"{self.say(target)}[{name!r}]"
             case nodes.Not(operand=operand):
-                return f"(not {self._truth(operand)})"
+                return f"(not {self.truth(operand)})"
             case nodes.And(operands=operands):
-                return f"({' and '.join(map(self._truth, operands))})"
+                return f"({' and '.join(map(self.truth, operands))})"
             case nodes.Or(operands=operands):
-                return f"({' or '.join(map(self._truth, operands))})"
+                return f"({' or '.join(map(self.truth, operands))})"
             case nodes.Choice(condition=condition, yes=yes, no=no):
-                return f"({self.say(yes)} if {self._truth(condition)} else {self.say(no)})"
+                return f"({self.say(yes)} if {self.truth(condition)} else {self.say(no)})"
             case nodes.Binary():
                 return self._binary(node)
             case nodes.Call():
@@ -88,7 +100,8 @@ class _Writer:
     def _called(self, node: nodes.Node) -> str:
         return f"{self._named(self._of.build(node))}(a, x)"
 
-    def _truth(self, node: nodes.Node) -> str:
+    def truth(self, node: nodes.Node) -> str:
+        """The same for one that must give a bool."""
         said = self.say(node)
         return said if self._of.kind(node) == BOOL else f"{self._named(values.truth)}({said})"
 
@@ -101,7 +114,7 @@ class _Writer:
             if node.op in TESTS or (left.kind, node.op) in PLAIN:
                 return said
             if left.kind == "int" and node.op in WHOLE:
-                return f"{self._named(_whole)}{said}"
+                return f"{self._named(whole)}{said}"
         return self._called(node)
 
     def _membership(self, node: nodes.Binary, kind: Type, container: Type) -> str:
@@ -123,7 +136,8 @@ class _Writer:
         return f"{self._named(FUNCTIONS[node.name].apply)}({', '.join(map(self.say, node.args))})"
 
 
-def _whole(value: int) -> int:
+def whole(value: int) -> int:
+    """`value`, which CEL's int holds. Raises OverflowError."""
     if values.INT_MIN <= value <= values.INT_MAX:
         return value
     raise OverflowError
