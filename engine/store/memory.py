@@ -23,6 +23,8 @@ def remember(events: Iterable[Event], sessions: Sessions, prefixes: Prefixes, ru
     for event in events:
         request = event.facts.get("request", {})
         answered = event.status in ("success", "fallback_success")
+        served = event.answered_by if answered else None
+        key = served.key if served is not None else ""
         ref = f"{event.selected_provider}/{event.selected_model}" if answered and event.selected_model else ""
         sessions.note(
             event.session_id,
@@ -31,16 +33,14 @@ def remember(events: Iterable[Event], sessions: Sessions, prefixes: Prefixes, ru
             tool_errors=request.get("tool_errors", 0),
             cost_usd=event.cost_usd,
             output_tokens=event.output_tokens if answered else None,
-            key=served.key if answered and (served := event.answered_by) is not None else "",
+            key=key,
         )
         # Sub-agents and side calls have prompts of their own.
         if ref and event.session_id and not event.agent and request.get("tools", 0):
             cache = rules(ref)
             if tokens := _kept(event, cache):
                 until = datetime.fromisoformat(event.timestamp).timestamp() + cache.seconds
-                prefixes.restore(
-                    event.session_id, ref, tokens, until, key=event.attempts[-1].key if event.attempts else ""
-                )
+                prefixes.restore(event.session_id, ref, tokens, until, key=key)
 
 
 def _kept(event: Event, cache: PromptCache) -> int:
