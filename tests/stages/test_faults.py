@@ -308,8 +308,9 @@ async def test_a_connection_that_never_stands(pair: Pair, *, second: bool) -> No
             waiting.setblocking(False)
             waiting.connect_ex(deaf.getsockname())
         nobody = Behind(
-            "first", lambda _: f"http://127.0.0.1:{deaf.getsockname()[1]}", (pair.wire,), row={"timeouts": HURRIED}
-        )
+            "first", lambda _: f"http://127.0.0.1:{deaf.getsockname()[1]}", (pair.wire,),
+            row={"timeouts": {**HURRIED, "first_event": 60}},  # so that nothing but the time to connect can end it
+        )  # fmt: skip
         healthy = Behind("second", pair.second.url, (pair.wire,))
         env = {"FIRST_KEY": pair.first.key, "SECOND_KEY": pair.second.key}
         async with spine(policy(*(nobody, healthy)[: 1 + second]), env=env) as gate:
