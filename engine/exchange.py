@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from engine.llm.errors import GatewayError
 from engine.llm.messages import JsonObject, LLMResponse, Tool, Usage
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from engine.stages.bill import Bill
     from engine.stages.client_stream import ClientStream
     from engine.stages.tape import Tape
+    from engine.store.event import Unhedged
     from engine.store.prefixes import Look, Prefixes
     from engine.store.protocol import EventStore
     from engine.store.purse import Hold, Purses
@@ -99,8 +100,8 @@ class Attempt:
     """Loss codes that really happened in its translation, once it has answered."""
     hedge: bool = False
     """It began beside the one before it, which was slow."""
-    unhedged: str = ""
-    """Why nobody was asked beside it, though it was slow: `login attempts unfit budget`."""
+    unhedged: Unhedged | Literal[""] = ""
+    """Why nobody was asked beside it, though it was slow."""
 
 
 @dataclass(slots=True)

@@ -42,14 +42,13 @@ class Pipeline:
     def __init__(self, policy: Policy, steps: tuple[CompiledStep, ...]) -> None:
         self.policy = policy
         self.steps = steps
-        self._working, self._last = steps[:-1], steps[-1:]
 
     async def run(self, exchange: Exchange, services: Services) -> None:
         """Take `exchange` through the graph. Never raises, but for the client's leaving (CancelledError), which is recorded."""
-        working, [last] = self._working, self._last
+        *working, last = self.steps
         try:
-            at, end = 0, len(working)
-            while at < end:
+            at = 0
+            while at < len(working):
                 at = await self._step(working[at], at, exchange, services)
         except (asyncio.CancelledError, ConnectionError):
             exchange.cancelled = True

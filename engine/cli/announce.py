@@ -30,7 +30,7 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool, c
         elif not provider.simulated or provider.name in named:
             ready.append(provider.name)
     warnings = sum(problem.level == "warning" for problem in policy.warnings)
-    settings, ledger = policy.settings, state / "ledger.sqlite"
+    settings, ledger, couriers = policy.settings, state / "ledger.sqlite", services.exports.couriers
     key = key_expression(state if chosen else None)
     lines = [
         f"policy      {policy.label}" + (f"   {warnings} warnings: `sbgw check`" if warnings else ""),
@@ -42,11 +42,7 @@ def screen(gateway: Gateway, url: str, state: Path, *, from_environment: bool, c
         + ("" if policy.settings.auth == "local-key" else "   (authentication is off)"),
         f"records     {f'{ledger}   (no prompt text; `sbgw events`)' if settings.telemetry_enabled else 'none, telemetry is off'}",
         *_kept_texts(gateway, state),
-        *(
-            ["exports     " + ", ".join(courier.name for courier in couriers)]
-            if (couriers := services.exports.couriers)
-            else []
-        ),
+        *(["exports     " + ", ".join(courier.name for courier in couriers)] if couriers else []),
         "",
         "Claude Code:",
         *("  " + line for line in short("claude-code", url=url, key=key).splitlines()),

@@ -51,9 +51,8 @@ def providers(url: str, everything: bool, as_json: bool, policy: str | None, sta
         return
     headings = ["provider", "state", "why", "again in", "p50", "errors", "limits used"]
     lines = [cells for row in rows for cells in _cells(row)]
-    held = [
-        at for at in range(len(headings)) if any(line[at] for line in lines)
-    ]  # a column of blanks takes room for nothing
+    # A column of blanks takes room for nothing.
+    held = [at for at in range(len(headings)) if any(line[at] for line in lines)]
     table(
         [headings[at] for at in held],
         [[line[at] for at in held] for line in lines],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.events import count, local
-from engine.cli.keys import keys
+from engine.cli.keyboard import keys
 from engine.cli.layout import cells, cut, kept
 from engine.cli.places import state_folder, state_option
 from engine.cli.screen import json_text, money, safe

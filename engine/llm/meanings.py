@@ -2,7 +2,7 @@
 
 Reading a failure (status, code, wording, in-stream or not) is the protocols' business and ends with one of these words. What
 the word does stands here and nowhere else: to this attempt, to the other candidates, to the key, the model or the provider
-that it speaks about, and to what the client is told. (`notes/providers.md` §9.5, sorted by what one can do about it.)
+that it speaks about, and to what the client is told. Sorted by what one can do about it.
 """
 
 from __future__ import annotations

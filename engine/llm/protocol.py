@@ -228,7 +228,7 @@ class WireProtocol(Protocol):
         """An encoder for one streamed answer. `request` is echoed where the protocol does so (Responses)."""
 
     def encode_error(self, error: GatewayError, *, event_id: str = "") -> tuple[int, JsonObject, dict[str, str]]:
-        """(HTTP status, body, headers) that this protocol's clients read best (`notes/clients.md` §1.6, §2.7)."""
+        """(HTTP status, body, headers) that this protocol's clients read best."""
 
     def encode_stream_error(self, error: GatewayError) -> bytes:
         """The terminal error event for a stream that has begun (after a preserved part too)."""

@@ -320,8 +320,11 @@ _LOOSE_TYPES: Mapping[str, Meaning] = {
 }
 """Types that decide only when no status does."""
 
+OUR_CREDENTIAL = "the gateway's credential for it"
+"""How a refused key is told of, as long as nobody knows that it was the caller's own login."""
+
 _SHOWN: Mapping[Meaning, str] = {
-    "authentication": "the provider rejected the gateway's credential for it",
+    "authentication": f"the provider rejected {OUR_CREDENTIAL}",
     "permission": "the provider does not allow this request",
     "not_found": "the provider does not know the model or address",
     "rate_limit": "the provider's rate limit is reached",

@@ -84,14 +84,14 @@ class Transport:
         """
         try:
             async with asyncio.timeout(timeouts.connect + timeouts.first_event):
-                return await self.begin(url, headers=headers, body=body, timeouts=timeouts, method=method)
+                return await self.send_untimed(url, headers=headers, body=body, timeouts=timeouts, method=method)
         except TimeoutError:
             raise ProviderError("the provider did not answer in time", meaning="timeout") from None
 
-    async def begin(
+    async def send_untimed(
         self, url: str, *, headers: Mapping[str, str], body: bytes, timeouts: Timeouts, method: str = "POST"
     ) -> Upstream:
-        """The same for a caller that ends the wait for headers itself."""
+        """`send` without a time limit of its own, but that of connecting: for a caller that has one running."""
         assert self._session is not None, "the transport was not started"
         limits = self._limits.get(timeouts.connect)
         if limits is None:
@@ -198,9 +198,8 @@ class HTTPUpstream:
 
     async def read(self) -> bytes:
         content = self._response.content
-        if (
-            self._inflate is None and content.is_eof() and content.exception() is None
-        ):  # a short answer is there at once
+        # A short answer is there at once.
+        if self._inflate is None and content.is_eof() and content.exception() is None:
             data = content.read_nowait()
             self.close()
             return data

@@ -1,6 +1,6 @@
 """`POST /v1/responses/compact`: a conversation in short, asked for by a path instead of by an item.
 
-Codex 0.169 ends its input with a trigger (`notes/clients.md` §2.6); versions before it asked by the path, and SDKs have the call. Either way
+Codex 0.169 ends its input with a trigger; versions before it asked by the path, and SDKs have the call. Either way
 it is one request of the pipeline, and the item is made by whoever serves it: here it stands behind what the user said.
 """
 

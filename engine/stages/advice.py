@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from engine.exchange import Exchange, Services
 from engine.llm.errors import ProviderError
+from engine.protocols.error_bodies import OUR_CREDENTIAL
 
 _SOMEBODY = "the provider"
 """How we call it ourselves, where nobody knows yet which one it is."""
@@ -28,7 +29,7 @@ def advised(exchange: Exchange, services: Services, error: ProviderError) -> str
         case "authentication" if provider.auth == "client" and not exchange.login:
             advice = "let the client send its login, and the gateway's key as x-sbgw-key"
         case "authentication" if provider.auth == "client":
-            said = said.replace("the gateway's credential for it", "your login")
+            said = said.replace(OUR_CREDENTIAL, "your login")
             advice = "log in again in your client"
         case "authentication":
             keys = " or ".join(key.env for key in services.credentials.keys(provider))

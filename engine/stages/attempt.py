@@ -245,7 +245,7 @@ async def _send(
         )
     wire = services.protocols[candidate.protocol]
     url = services.credentials.base_url(target.provider, candidate.protocol) + wire.path
-    return await services.transport.begin(url, headers=headers, body=payload, timeouts=target.provider.timeouts)
+    return await services.transport.send_untimed(url, headers=headers, body=payload, timeouts=target.provider.timeouts)
 
 
 async def _answer(

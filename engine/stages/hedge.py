@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Literal
 
 from engine.exchange import Answer, Attempt, Exchange, Services
 from engine.llm.errors import ProviderError
@@ -25,13 +24,9 @@ from engine.llm.messages import Usage
 from engine.policy.decision import Candidate
 from engine.stages.booked import begin, carry_out, serve, spare
 from engine.stages.choice import choose, prompt_tokens
-from engine.store.event import LOST
+from engine.store.event import LOST, Unhedged
 
 Failed = tuple[Candidate, ProviderError]
-
-Refusal = Literal["login", "attempts", "unfit", "budget"]
-"""Why nobody was asked beside a slow one: the caller's own login went to it, no attempt is left, nobody else is well and within
-limits, or a budget has too little left."""
 
 _Runners = dict[asyncio.Task[Answer], Attempt]
 
@@ -82,7 +77,7 @@ async def race(
 
 def _second(
     exchange: Exchange, services: Services, first: Attempt, queue: list[Candidate], *, most: int
-) -> Attempt | Refusal:
+) -> Attempt | Unhedged:
     """The attempt to make beside `first`, which has begun then; or why there is none."""
     providers = exchange.policy.providers
     if providers[first.candidate.provider].auth == "client":
@@ -125,9 +120,8 @@ async def _give_up(
     finally:
         for task in others:
             record = runners[task]
-            if (
-                answer := _answer(task)
-            ) is not None:  # it began to answer in the very moment in which the other one did
+            answer = _answer(task)
+            if answer is not None:  # it began in the very moment in which the other one did
                 answer.upstream.close()
                 record.spent = _told(answer)
                 record.meaning = "cancelled"

@@ -241,9 +241,8 @@ def _remember(exchange: Exchange, services: Services) -> None:
             ref, exchange.wire.name, usage, int(exchange.facts["estimate"]["input_tokens"]), served.heard
         )
     if exchange.prefix is not None:
-        if (
-            owed.basis == "sizes" and owed.usage is not None
-        ):  # the prompt is there all the same; what was read is unknown
+        if owed.basis == "sizes" and owed.usage is not None:
+            # The prompt is there all the same; what was read is unknown.
             usage = replace(owed.usage, cached_tokens=None)
         cache = exchange.policy.prompt_cache(ref)
         services.prefixes.note(exchange.prefix, ref, cache, usage, hints=served.hints, key=served.key)

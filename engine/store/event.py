@@ -29,7 +29,8 @@ left; `interrupted` when the gateway ended (or was killed) before the answer did
 LOST = "lost"
 """Meaning of an attempt that was given up because another, under way beside it, had begun to answer."""
 
-UNHEDGED: Mapping[str, str] = {
+Unhedged = Literal["login", "attempts", "unfit", "budget"]
+UNHEDGED: Mapping[Unhedged, str] = {
     "login": "the caller's own login is with it",
     "attempts": "no attempt was left",
     "unfit": "nobody else was well and within limits",
@@ -71,8 +72,8 @@ class AttemptEvent:
     """Estimate of what it cost without answering; what the answer cost is the event's."""
     hedge: bool = False
     """It began beside the one before it, which had not begun to answer in the time that the route sets."""
-    unhedged: str = ""
-    """Why none began beside it, though it had not begun to answer by then: `login attempts unfit budget`."""
+    unhedged: Unhedged | Literal[""] = ""
+    """Why none began beside it, though it had not begun to answer by then."""
 
     @property
     def outrun(self) -> bool:

@@ -45,9 +45,8 @@ def spent_by(connection: sqlite3.Connection, by: Sequence[str], where: Filter, l
         uncounted = "rowid <= (SELECT undone FROM upgrades WHERE name = 'spending')"
         source += f"{' AND' if clause else ' WHERE'} {uncounted}"
         clause, values = _clause(where, time="slot")
-        clause += (
-            " AND session_id != ''" if where.session is not None else ""
-        )  # the index holds only those that have one
+        if where.session is not None:  # the index holds only those that have one
+            clause += " AND session_id != ''"
         source += f" UNION ALL SELECT {named}cost_usd AS usd FROM spending{clause}"  # noqa: S608
         given += values
     groups = " GROUP BY " + ", ".join(columns) if columns else ""

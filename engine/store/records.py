@@ -9,7 +9,7 @@ from typing import Any
 from engine.llm.messages import JsonObject, Usage
 from engine.policy.replay import Record
 from engine.store.detail import Details
-from engine.store.event import Event, attempt_json
+from engine.store.event import LOST, Event, attempt_json
 
 RECORDED = (
     "id, timestamp, detail, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, "
@@ -64,14 +64,12 @@ def record_of(event: Event) -> Record:
 
 def _tried(attempts: Iterable[JsonObject]) -> tuple[str, frozenset[str], frozenset[str]]:
     """(who answered, who failed, who was outrun). Whose answer the client did not wait for has answered."""
-    served, failed, outrun = "", set(), set()
+    served, failed, outrun = "", set[str](), set[str]()
     for attempt in attempts:
         ref = f"{attempt['provider']}/{attempt['model']}"
-        match attempt.get("meaning", ""):
-            case "" | "cancelled":
-                served = served or ref
-            case "lost":
-                outrun.add(ref)
-            case _:
-                failed.add(ref)
+        meaning = attempt.get("meaning", "")
+        if meaning in ("", "cancelled"):
+            served = served or ref
+        else:
+            (outrun if meaning == LOST else failed).add(ref)
     return served, frozenset(failed - {served}), frozenset(outrun)

@@ -166,18 +166,24 @@ def test_violations_list(run: Run) -> None:
     assert run("events", "violations", "--json", "--kind", "would_deny").output == ""
 
 
-def test_the_live_view_ends_with_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It looks again each second until it is interrupted, and then ends well."""
-    looks = []
+def interrupted(monkeypatch: pytest.MonkeyPatch, sleeps: str) -> list[float]:
+    """Ctrl-C in the third pause; how long each of them was."""
+    looks: list[float] = []
 
     def sleep(seconds: float) -> None:
         looks.append(seconds)
         if len(looks) == 3:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(sleeps, sleep)
+    return looks
+
+
+def test_the_live_view_ends_with_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks again each second until it is interrupted, and then ends well."""
     terminal = Console(width=160, force_terminal=True, file=io.StringIO())
     monkeypatch.setattr("engine.cli.top._console", lambda: terminal)
-    monkeypatch.setattr("engine.cli.keys.time.sleep", sleep)
+    looks = interrupted(monkeypatch, "engine.cli.keyboard.time.sleep")
     result = run("top", "--minutes", "60")
     assert (result.exit_code, looks, "7 requests" in terminal.file.getvalue()) == (0, [1.0] * 3, True)
 
@@ -331,27 +337,13 @@ def test_a_terminal_that_can_not_move_gets_one_frame(run: Run, monkeypatch: pyte
 
 def test_following_ends_with_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was listed is not shown again while nothing new finishes."""
-    looks = []
-
-    def sleep(seconds: float) -> None:
-        looks.append(seconds)
-        if len(looks) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("engine.cli.events.time.sleep", sleep)
+    looks = interrupted(monkeypatch, "engine.cli.events.time.sleep")
     result = run("events", "--follow", "--json")
     assert (result.exit_code, len(result.output.splitlines()), len(looks)) == (0, 7, 3)
 
 
 def test_following_begins_with_as_many_as_were_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Older ones are not shown afterwards either."""
-    looks = []
-
-    def sleep(seconds: float) -> None:
-        looks.append(seconds)
-        if len(looks) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("engine.cli.events.time.sleep", sleep)
+    interrupted(monkeypatch, "engine.cli.events.time.sleep")
     told = run("events", "--follow", "--json", "-n", "2").output.splitlines()
     assert told == run("events", "--json", "-n", "2").stdout.splitlines()[::-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,20 +15,9 @@ from engine.routes import event_stream as module
 from engine.store.ended import ended_after
 from engine.store.event import end_of
 from engine.store.null_ledger import NullLedger
-from tests.emulator import Emulator
-from tests.routes.test_events import ROWS, ask
-from tests.spine import KEY, Behind, Spine, policy, spine
+from tests.routes.test_events import ask
+from tests.spine import KEY, Spine
 from tests.store.builders import event
-
-
-@pytest.fixture
-async def gate() -> AsyncIterator[Spine]:
-    """A gateway that refuses one project."""
-    async with Emulator(models=ROWS) as emu:
-        rules = {"deny": [{"id": "no-x", "when": 'client.project == "x"', "tags": ["t"]}]}
-        text = policy(Behind("first", emu.url, ("openai-chat",)), gate=rules)
-        async with spine(text, env={"FIRST_KEY": emu.key}) as made:
-            yield made
 
 
 async def test_the_stream(gate: Spine, monkeypatch: pytest.MonkeyPatch) -> None:

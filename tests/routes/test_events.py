@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.emulator import Emulator
-from tests.emulator.models import Model
-from tests.spine import KEY, Behind, Spine, policy, spine
-
-ROWS = {"m": Model()}
-
-
-@pytest.fixture
-async def gate() -> AsyncIterator[Spine]:
-    """A gateway that refuses one project."""
-    async with Emulator(models=ROWS) as emu:
-        rules = {"deny": [{"id": "no-x", "when": 'client.project == "x"', "tags": ["t"]}]}
-        text = policy(Behind("first", emu.url, ("openai-chat",)), gate=rules)
-        async with spine(text, env={"FIRST_KEY": emu.key}) as made:
-            yield made
+from tests.spine import KEY, Spine
 
 
 async def ask(gate: Spine, *projects: str, **more: Any) -> list[str]:

@@ -102,4 +102,4 @@ class Vendors:
             200, {"id": "c1", "object": "chat.completion", "model": asked["model"], "choices": [choice], "usage": used}
         )
 
-    begin = send
+    send_untimed = send
